@@ -14,26 +14,25 @@ files::
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ._run import run as run
 from .errors import Error as Error
 
-if TYPE_CHECKING:  # what __getattr__ loads at run time, for type checkers and editors
+__version__ = "0.1.0.dev0"
+
+__all__ = ("Error", "__version__", "run")
+
+_SUBPACKAGES = frozenset({"errors"})
+
+TYPE_CHECKING = False  # importing typing for it would cost more than all the rest
+if TYPE_CHECKING:  # the same names for type checkers, which do not follow __getattr__
     from types import ModuleType
 
     from . import errors as errors
 
-__version__ = "0.1.0.dev0"
-
-__all__ = ("Error", "__version__", "errors", "run")
-
-_LAZY = frozenset({"errors"})
-
 
 def __getattr__(name: str) -> ModuleType:
     """Load the subpackage `name` at its first use (PEP 562)."""
-    if name not in _LAZY:
+    if name not in _SUBPACKAGES:
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)
     from importlib import import_module
@@ -42,4 +41,4 @@ def __getattr__(name: str) -> ModuleType:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY})
+    return sorted({*__all__, *_SUBPACKAGES, "__doc__", "__file__", "__name__", "__path__"})
