@@ -1,0 +1,41 @@
+"""The process-wide pool, and what fork and exit do to all pools."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+
+from asyncstore.pool._pool import Pool, PoolState, pools
+
+_default: Pool | None = None
+_lock = threading.Lock()
+
+
+def default_pool() -> Pool:
+    """Return the pool that all services share unless they are given another; made when first asked for, and anew once closed."""
+    global _default
+    pool = _default
+    if pool is None or pool.state is PoolState.CLOSED:
+        with _lock:
+            if _default is None or _default.state is PoolState.CLOSED:
+                _default = Pool()
+            pool = _default
+    return pool
+
+
+def _after_fork_in_child() -> None:
+    global _lock
+    _lock = threading.Lock()
+    for pool in list(pools):
+        pool.forget_after_fork()
+
+
+def _at_exit() -> None:
+    for pool in list(pools):
+        pool.stop_for_exit()
+
+
+atexit.register(_at_exit)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
