@@ -1,0 +1,25 @@
+"""Exceptions of `asyncstore.aio` beyond the builtin ``OSError`` tree, which every failed system call raises unchanged."""
+
+from __future__ import annotations
+
+from asyncstore.errors import Closed, Error
+
+__all__ = ("FileClosed", "PartialWrite")
+
+
+class FileClosed(Closed, ValueError):
+    """The file was closed on this side. It is a ValueError because that is what the files of `io` raise."""
+
+    def __init__(self, message: str = "I/O operation on closed file") -> None:
+        super().__init__(message)
+
+
+class PartialWrite(Error, OSError):
+    """A write failed after a part of it had been applied.
+
+    `errno` and `strerror` are those of the failure (ENOSPC, EDQUOT, EFBIG, EIO), `written` is the number of bytes, counted
+    from the first, that the file has taken before it.
+    """
+
+    maybe_applied = True
+    written: int = 0
