@@ -1,8 +1,8 @@
 """The root of every exception that asyncstore raises, and the words shared by all services.
 
-The tree is split by who is at fault, so that a caller can act on the class alone: `Closed` (you closed it), `Broken` (the other
-side or the medium), `Busy` (somebody else is using it), `WouldBlock` (a ``*_nowait`` call that would have had to wait) and
-`Internal` (a bug of ours). Services derive from these and from the builtin class that fits.
+The tree is split by who is at fault, so that a caller can act on the class alone: `Closed` (you closed it), `Broken`
+(the other side or the medium), `Busy` (somebody else is using it), `WouldBlock` (a ``*_nowait`` call that would have
+had to wait) and `Internal` (a bug of ours). Services derive from these and from the builtin class that fits.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ __all__ = ("Broken", "Busy", "Closed", "Error", "Internal", "WouldBlock")
 class Error(Exception):
     """Base of all asyncstore errors.
 
-    `retryable` tells whether the same call can succeed when it is made again unchanged. `maybe_applied` tells whether a call
-    that failed may nevertheless have taken effect.
+    `retryable` tells whether the same call can succeed when it is made again unchanged. `maybe_applied` tells whether
+    a call that failed may nevertheless have taken effect.
     """
 
     retryable: bool = False

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from asyncstore.pool._default import default_pool as default_pool
 from asyncstore.pool._lane import Lane as Lane
-from asyncstore.pool._pool import Pool as Pool
-from asyncstore.pool._pool import PoolState as PoolState
-from asyncstore.pool._stats import Histogram as Histogram
-from asyncstore.pool._stats import JobRecord as JobRecord
-from asyncstore.pool._stats import PoolStats as PoolStats
-from asyncstore.pool.errors import LaneClosed as LaneClosed
-from asyncstore.pool.errors import PoolClosed as PoolClosed
-from asyncstore.pool.errors import PoolFull as PoolFull
-from asyncstore.pool.errors import WorkerStartError as WorkerStartError
+from asyncstore.pool._pool import Pool as Pool, PoolState as PoolState
+from asyncstore.pool._stats import Histogram as Histogram, JobRecord as JobRecord, PoolStats as PoolStats
+from asyncstore.pool.errors import (
+    LaneClosed as LaneClosed,
+    PoolClosed as PoolClosed,
+    PoolFull as PoolFull,
+    WorkerStartError as WorkerStartError,
+)
 
 __all__ = (
     "Histogram",

@@ -13,8 +13,8 @@ _lock = threading.Lock()
 
 
 def default_pool() -> Pool:
-    """Return the pool that all services share unless they are given another; made when first asked for, and anew once closed."""
-    global _default
+    """Return the process-wide pool of all services; made when first asked for, and anew once it was closed."""
+    global _default  # noqa: PLW0603  # one per process is what this module is for
     pool = _default
     if pool is None or pool.state is PoolState.CLOSED:
         with _lock:
@@ -25,7 +25,7 @@ def default_pool() -> Pool:
 
 
 def _after_fork_in_child() -> None:
-    global _lock
+    global _lock  # noqa: PLW0603  # the parent's lock may be held by a thread that is not here
     _lock = threading.Lock()
     for pool in list(pools):
         pool.forget_after_fork()

@@ -1,26 +1,30 @@
 """One event loop's side of a pool: where finished jobs come home, and the pump that keeps the traffic moving.
 
-Workers append finished jobs to `done` and wake the loop once; the loop takes all that has gathered. Between two wake-ups any
-number of jobs can finish, so a wake-up is paid per batch.
+Workers append finished jobs to `done` and wake the loop once; the loop takes all that has gathered. Between two
+wake-ups any number of jobs can finish, so a wake-up is paid per batch.
 
 The pump is a timer that runs only while jobs are out. It exists for three reasons:
 
-* Starvation. A loop that never blocks lets go of the GIL for about a microsecond in each ``select(0)``. A worker that waits for
-  the GIL is signalled, finds it taken again and begins a new switch interval, so it can starve for seconds. When the loop's
-  thread used most of the last period's CPU, the pump blocks on a lock for at most `DONATION`, which a worker releases when it
-  has caught up: a real hand-over. (Changing ``sys.setswitchinterval`` would be process-wide and helps only with long ticks.)
-* Growth. Workers are woken one by one; when a queue stands still because all awake workers are blocked, the pump wakes one more.
+* Starvation. A loop that never blocks lets go of the GIL for about a microsecond in each ``select(0)``. A worker that
+  waits for the GIL is signalled, finds it taken again and begins a new switch interval, so it can starve for seconds.
+  When the loop's thread used most of the last period's CPU, the pump blocks on a lock for at most `DONATION`, which a
+  worker releases when it has caught up: a real hand-over. (Changing ``sys.setswitchinterval`` would be process-wide
+  and helps only with long ticks.)
+* Growth. Workers are woken one by one; when a queue stands still because all awake workers are blocked, the pump
+  wakes one more.
 * Turn-taking. Jobs of submitters beyond `max_pending` wait here and are handed over as places become free.
 
-Guarantees: futures are touched only on their loop's thread. A job that cannot be delivered, because its loop is closed or gone,
-is discarded on a worker. Assumes: `collections.deque` append, popleft and truth are atomic (documented for CPython, also
-free-threaded).
+Guarantees: futures are touched only on their loop's thread. A job that cannot be delivered, because its loop is
+closed or gone, is discarded on a worker. Assumes: `collections.deque` append, popleft and truth are atomic
+(documented for CPython, also free-threaded).
 
-Lock rule: `lock` guards `woken` and `wants`, is held for a few instructions and never while another lock is taken or user code runs.
+Lock rule: `lock` guards `woken` and `wants`, is held for a few instructions and never while another lock is taken or
+user code runs.
 """
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import threading
 import time
@@ -30,7 +34,7 @@ from typing import TYPE_CHECKING, Any
 
 from asyncstore.pool._job import Job, JobState
 from asyncstore.pool._stats import BUCKETS
-from asyncstore.pool.errors import PoolClosed
+from asyncstore.pool.errors import PoolClosed, WorkerStartError
 
 if TYPE_CHECKING:
     from asyncstore.pool._pool import Pool
@@ -46,12 +50,13 @@ BUSY_SHARE = (
 )
 
 _clock = time.perf_counter_ns
-# Per-thread CPU time tells a busy loop from one that waits in its poller. Where it is missing, every loop counts as busy.
+# Per-thread CPU time tells a busy loop from one that waits in its poller. Where it is missing, every loop counts as
+# busy.
 _cpu_clock = getattr(time, "thread_time_ns", _clock)
 
 
 class Home:
-    """The meeting point of one pool and one loop. Used on the loop's thread, except `wake`, `hand_back` and the two flags."""
+    """The meeting point of one pool and one loop. Workers touch only `hand_back`, `wake`, `bury` and the flags."""
 
     __slots__ = (
         "__weakref__", "_armed", "_cpu_mark", "_gate", "_loop", "_quiet_since", "_wall_mark",
@@ -95,7 +100,7 @@ class Home:
         self.done.append(job)
         if not self.woken:
             self.wake()
-        if self.wants and not self.pool.has_work():
+        if self.wants and not self.pool.crew.has_work():
             self._release()
         if self.dead:
             self.bury()
@@ -139,13 +144,15 @@ class Home:
                 job = self.done.popleft()
             except IndexError:
                 return
-            self.pool.discard(job)
+            self.pool.crew.discard(job)
 
     def _loop_is_gone(self, _: object) -> None:
-        # Runs in whatever thread drops the loop; it takes no lock that this thread could hold already, but the pool's queue lock,
-        # which is never held while objects are freed.
+        # Runs wherever the loop is freed, perhaps inside another thread's critical section: it must take no lock,
+        # neither ours nor threading.Thread's. Results that nobody took are rare here, so a thread for them is no
+        # cost.
         self.dead = True
-        self.bury()
+        if self.done:
+            _thread.start_new_thread(self.bury, ())
 
     # Loop side
 
@@ -210,13 +217,12 @@ class Home:
             if job.error is None:
                 future.set_result(job.result)
             else:
-                future.set_exception(job.error)
+                future.set_exception(_presentable(job.error))
         elif job.state is JobState.RETURNED:  # cancelled after it had ended and before it came home
-            self.pool.discard(job)
+            self.pool.crew.discard(job)
         if observers:
             self.pool.observe(job)
-        if job.state is not JobState.RETURNED or job.on_discard is None:
-            job.release()
+        job.release()
 
     def _promote(self) -> None:
         """Hand over parked jobs in their order, as far as there is room; refuse them when the pool has closed."""
@@ -230,12 +236,16 @@ class Home:
                 del self.parked[job]
                 job.state = JobState.REFUSED
                 future.set_exception(PoolClosed("the pool was closed before it took the job"))
-            elif pool.has_room():
-                del self.parked[job]
-                self.outstanding += 1
-                pool.enqueue(job)
-            else:
+            elif not pool.crew.has_room(pool.max_pending):
                 return
+            else:
+                del self.parked[job]
+                try:
+                    pool.crew.enqueue(job)
+                except WorkerStartError as error:
+                    future.set_exception(error)
+                else:
+                    self.outstanding += 1
 
     def _pump(self) -> None:
         loop = self._loop()
@@ -249,7 +259,7 @@ class Home:
             self._donate()
         if self.done or self.parked:
             self.drain()
-        self.pool.prod()
+        self.pool.crew.prod()
         self._wall_mark, self._cpu_mark = _clock(), _cpu_clock()
         quiet = (self._wall_mark - self._quiet_since) * 1e-9
         loop.call_later(min(max(PUMP_PERIOD, quiet / PUMP_SHARE), PUMP_SLOWEST), self._pump)
@@ -264,6 +274,15 @@ class Home:
                 self.wants = False
             elif not released:  # a worker released the gate just after the time was up: take that back
                 self._gate.acquire()
+
+
+def _presentable(error: BaseException) -> BaseException:
+    """Return the error as a future can carry it: PEP 479 lets no StopIteration out of a coroutine."""
+    if not isinstance(error, StopIteration):
+        return error
+    replacement = RuntimeError("the job raised StopIteration")
+    replacement.__cause__ = error
+    return replacement
 
 
 def _fail(future: asyncio.Future[Any], error: Exception) -> None:

@@ -9,7 +9,8 @@ States, each written by one party only:
 
 Invariants
 1. fn runs at most once, and only on the way QUEUED -> RUNNING.
-2. A job in RETURNED whose future took the result is never discarded; every other returned result goes to `on_discard` once.
+2. A job in RETURNED whose future took the result is never discarded; every other returned result goes to `on_discard`
+   once.
 3. `future` is None for the pool's own clean-up jobs, which have no home and cannot be cancelled.
 """
 
@@ -43,11 +44,12 @@ class Job:
     """A call, its future and its home. Plain slots: one is made per request, so it must be cheap."""
 
     __slots__ = (
-        "args", "context", "ended", "error", "fn", "future", "home", "lane", "on_discard", "priority", "result", "started", "state", "submitted",
+        "args", "context", "ended", "error", "fn", "future", "home", "lane", "on_discard", "priority", "result",
+        "started", "state", "submitted",
     )  # fmt: skip
 
     # The types are wide because a job of any call goes through the same queue; Pool.run restores the precise ones.
-    def __init__(
+    def __init__(  # noqa: PLR0917  # one caller, on the hot path, where keywords cost
         self,
         fn: Callable[..., Any],
         args: tuple[Any, ...],

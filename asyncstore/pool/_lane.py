@@ -1,14 +1,14 @@
 """A serial queue on a pool: jobs run in order and never two at once, on whichever worker is free.
 
-A lane is in the pool's shared queue at most once, as one entry that stands for all its jobs: everything that is submitted while
-the entry waits, or while a worker is inside the lane, costs no further hand-over.
+A lane is in the pool's shared queue at most once, as one entry that stands for all its jobs: everything that is
+submitted while the entry waits, or while a worker is inside the lane, costs no further hand-over.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar, TypeVarTuple, Unpack
+from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
 from asyncstore.pool._job import Job
 from asyncstore.pool.errors import LaneClosed, PoolClosed
@@ -29,7 +29,8 @@ def _nothing() -> None:
 class Lane:
     """A serial queue; made by `Pool.lane`.
 
-    `priority` (-4..4) places the lane among all that waits in the pool; inside the lane the order of submission holds whatever it is.
+    `priority` (-4..4) places the lane among all that waits in the pool; inside the lane the order of submission holds
+    whatever it is.
     """
 
     __slots__ = ("__weakref__", "_pool", "_priority", "active", "closed", "jobs", "name")
@@ -58,9 +59,7 @@ class Lane:
         self._pool.check_priority(value)
         self._priority = value
 
-    async def run(
-        self, fn: Callable[[Unpack[Ts]], T], /, *args: Unpack[Ts], on_discard: Callable[[T], object] | None = None
-    ) -> T:
+    async def run(self, fn: Callable[[*Ts], T], /, *args: *Ts, on_discard: Callable[[T], object] | None = None) -> T:
         """Run ``fn(*args)`` after all jobs submitted to this lane before; as `Pool.run` in all else.
 
         Raises `LaneClosed` when the lane is closed.
@@ -70,7 +69,7 @@ class Lane:
         return await self._pool.run_job(self, self._priority, fn, args, on_discard)
 
     def submit_nowait(
-        self, fn: Callable[[Unpack[Ts]], T], /, *args: Unpack[Ts], on_discard: Callable[[T], object] | None = None
+        self, fn: Callable[[*Ts], T], /, *args: *Ts, on_discard: Callable[[T], object] | None = None
     ) -> asyncio.Future[T]:
         """Hand ``fn(*args)`` over at once and return its future; as `Pool.submit_nowait` in all else."""
         if self.closed:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-BUCKETS = 64  # bucket k counts values v with v.bit_length() == k, so bucket k holds 2**(k-1) <= v < 2**k; 64 bits of ns are 584 years
+# bucket k counts values v with v.bit_length() == k, so bucket k holds 2**(k-1) <= v < 2**k; 64 bits of ns are 584
+# years
+BUCKETS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class Histogram:
             yield (1 << index) * self.unit, self.counts[index]
 
     def quantile(self, fraction: float) -> float:
-        """Return an upper bound, at most twice too high, of the value below which `fraction` (0..1) of all values lie; 0.0 when empty."""
+        """Return an upper bound, at most twice too high, of the value below which `fraction` (0..1) lies; 0.0 if empty."""
         if not 0 <= fraction <= 1:
             raise ValueError(f"fraction must lie in 0..1, not {fraction!r}")
         need = fraction * self.total
@@ -58,8 +60,8 @@ class PoolStats:
     queued: jobs handed over and not begun. waiting: jobs of submitters that wait for a place in the queue.
     running: jobs that a worker is inside of. done: jobs that returned or raised. dropped: cancelled before they began.
     discarded: finished, but nobody took the result. workers/idle: threads, and those of them that are parked.
-    wakeups: times a loop was woken. batch_sizes: results taken home per wake-up. wait_time: hand-over to begin, in seconds.
-    run_time: begin to end, in seconds.
+    wakeups: times a loop was woken. batch_sizes: results taken home per wake-up. wait_time: hand-over to begin, in
+    seconds. run_time: begin to end, in seconds.
     """
 
     queued: int

@@ -1,14 +1,15 @@
 """A thread that runs jobs.
 
 Guarantees
-* A job is run in a copy of its submitter's context variables, at most once, and what it returned or raised goes home unchanged.
+* A job is run in a copy of its submitter's context variables, at most once, and what it returned or raised goes home
+  unchanged.
 * Jobs of one lane are run in order and by one worker at a time.
 * A user's exception, in the job or in `on_discard`, never ends the thread.
 
 Assumes: the thread is a daemon, so that a job that never returns cannot hold up the interpreter's exit.
 
-A parked worker holds only a weak reference to its pool, so that a pool that nobody holds any more can be freed; the pool's
-finaliser opens the gate and the thread ends.
+A worker knows its crew but not its pool, so that a pool that nobody holds any more is freed; its finaliser opens the
+gates and the threads end.
 """
 
 from __future__ import annotations
@@ -16,17 +17,17 @@ from __future__ import annotations
 import logging
 import threading
 import time
-import weakref
 from typing import TYPE_CHECKING
 
 from asyncstore.pool._job import Job, JobState
 from asyncstore.pool._stats import Counters
 
 if TYPE_CHECKING:
+    from asyncstore.pool._crew import Crew
     from asyncstore.pool._lane import Lane
-    from asyncstore.pool._pool import Pool
 
-LANE_SLICE = 1_000_000  # ns: after this long a lane goes to the end of the queue if other work waits; arbitrary, 1 ms as the pump's period
+# ns: after this long a lane goes to the end of the queue if other work waits; arbitrary, 1 ms as the pump's period
+LANE_SLICE = 1_000_000
 SLOW_JOB = 20_000  # ns: jobs that take longer are worth a second worker; below, the wake-up costs more than it saves
 
 _clock = time.perf_counter_ns
@@ -52,10 +53,10 @@ def discard(job: Job) -> None:
 class Worker:
     """One thread of a pool, its gate and its counters."""
 
-    __slots__ = ("_pool", "counters", "current", "gate", "left_behind", "thread")
+    __slots__ = ("_crew", "counters", "current", "gate", "left_behind", "thread")
 
-    def __init__(self, pool: Pool, name: str) -> None:
-        self._pool = weakref.ref(pool)
+    def __init__(self, crew: Crew, name: str) -> None:
+        self._crew = crew
         self.gate = threading.Lock()
         self.gate.acquire()
         self.counters = Counters()
@@ -64,56 +65,42 @@ class Worker:
         self.thread = threading.Thread(target=self._main, name=name, daemon=True)
 
     def _main(self) -> None:
-        while self._work():
-            pass
-
-    def _work(self) -> bool:
-        """Run jobs until none is left, then park. Return whether to go on."""
-        pool = self._pool()
-        if pool is None:
-            return False
+        crew = self._crew
         while True:
             if self.left_behind:
-                pool.worker_ended(self)
-                return False
-            entry = pool.take()
+                crew.ended(self)
+                return
+            entry = crew.take()
             if entry is None:
-                verdict = pool.park(self)
-                if verdict is None:
-                    continue
-                if not verdict:
-                    return False
-                break
-            if isinstance(entry, Job):
-                if pool.cost > SLOW_JOB and pool.has_work():
-                    pool.rouse_another()
-                self.run(entry, pool)
+                verdict = crew.park(self)
+                if verdict is False:
+                    return
+                if verdict and not self.gate.acquire(timeout=crew.idle_timeout) and not crew.keep(self):
+                    return
+            elif isinstance(entry, Job):
+                if crew.cost > SLOW_JOB and crew.has_work():
+                    crew.rouse_another()
+                self.run(entry, crew)
             else:
-                self._run_lane(entry, pool)
-            entry = None  # the last job's arguments must not live until the next job
-        timeout = pool.idle_timeout
-        del pool
-        if self.gate.acquire(timeout=timeout):
-            return True
-        pool = self._pool()
-        return pool is not None and pool.keep(self)
+                self._run_lane(entry, crew)
+            del entry  # the last job's arguments must not live until the next job
 
-    def _run_lane(self, lane: Lane, pool: Pool) -> None:
+    def _run_lane(self, lane: Lane, crew: Crew) -> None:
         deadline = _clock() + LANE_SLICE
         while not self.left_behind:
             try:
                 job = lane.jobs.popleft()
             except IndexError:
-                if pool.finish_lane(lane):
+                if crew.finish_lane(lane):
                     return
                 continue
-            self.run(job, pool)
+            self.run(job, crew)
             del job
-            if _clock() > deadline and pool.has_work():
+            if _clock() > deadline and crew.has_work():
                 break
-        pool.requeue_lane(lane)
+        crew.requeue_lane(lane)
 
-    def run(self, job: Job, pool: Pool) -> None:
+    def run(self, job: Job, crew: Crew) -> None:
         """Run one job and hand it back."""
         counters = self.counters
         counters.begun += 1
@@ -135,7 +122,7 @@ class Worker:
         try:
             job.result = job.context.run(job.fn, *job.args) if job.context is not None else job.fn(*job.args)
             job.state = _RETURNED
-        except BaseException as error:  # the job's own, whatever it is: it belongs to the caller
+        except BaseException as error:  # noqa: BLE001  # the job's own, whatever it is: it belongs to the caller
             job.error = error
             job.state = _RAISED
         job.ended = ended = _clock()
@@ -145,11 +132,11 @@ class Worker:
         counters.run_time[took.bit_length()] += 1
         counters.done += 1
         # A decaying minimum: a run time measured while the GIL was contended says nothing about the job.
-        slowly = pool.cost + (pool.cost >> 3) + 64
-        pool.cost = took if took < slowly else slowly
+        slowly = crew.cost + (crew.cost >> 3) + 64
+        crew.cost = min(took, slowly)
         if job.state is _RETURNED and future.done():
             counters.discarded += 1
             discard(job)
         home.hand_back(job)
-        # The traceback of a raised exception refers to this frame: without this, exception, frame, job and future form a cycle.
+        # The traceback of a raised exception refers to this frame: exception, frame, job and future would form a cycle.
         del job, future, home
