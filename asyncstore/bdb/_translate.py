@@ -1,0 +1,47 @@
+"""From the binding's exceptions to ours: the only place that looks inside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from asyncstore.bdb import errors
+from asyncstore.bdb._library import LIBDB_ERRORS
+
+__all__ = ("DEADLOCK", "code_of", "translate", "translated")
+
+DEADLOCK = -30993  # DB_LOCK_DEADLOCK
+
+# libdb answers EINVAL for these and tells them apart only by the number of the message, which is stable within 5.x.
+_DAMAGED = ("BDB0210",)  # metadata page checksum error
+
+
+def code_of(exc: BaseException) -> int:
+    """Return the number libdb or the system gave to `exc`; 0 when it carries none."""
+    first = exc.args[0] if exc.args else 0
+    return first if isinstance(first, int) else 0
+
+
+def translate(exc: BaseException, *, doing: str, of: str) -> errors.Error:
+    """Return our error for the binding's exception `exc`, which becomes its cause."""
+    code = code_of(exc)
+    detail = str(exc.args[1]) if len(exc.args) > 1 else str(exc)
+    kind = errors.Error.by_code.get(code) or (errors.IOFailure if code > 0 else errors.Error)
+    if any(number in detail for number in _DAMAGED):
+        kind = errors.Corrupt
+    if code == 0 and "has been closed" in detail:
+        kind = errors.Closed
+    error = kind(doing=doing, of=of, code=code, detail=detail)
+    error.__cause__ = exc
+    return error
+
+
+@contextmanager
+def translated(doing: str, of: str) -> Iterator[None]:
+    """Raise our error for whatever the binding raises inside the block."""
+    try:
+        yield
+    except LIBDB_ERRORS as exc:
+        if isinstance(exc, MemoryError) and not code_of(exc):
+            raise  # the interpreter's own, not libdb's ENOMEM
+        raise translate(exc, doing=doing, of=of) from exc
