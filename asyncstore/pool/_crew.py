@@ -38,10 +38,11 @@ _clock = time.perf_counter_ns
 class Crew:
     """What the workers of one pool share."""
 
-    def __init__(self, name: str, max_workers: int, idle_timeout: float) -> None:
+    def __init__(self, name: str, max_workers: int, idle_timeout: float, on_rest: Callable[[], object]) -> None:
         self.name = name
         self.max_workers = max_workers
         self.idle_timeout = idle_timeout
+        self.on_rest = on_rest  # called by a worker that found nothing to do for `idle_timeout` seconds
         self.reset()
 
     def reset(self) -> None:
@@ -276,6 +277,7 @@ class Crew:
             if timed_out:
                 self.idle.remove(worker)
         if timed_out:
+            self.on_rest()
             self.ended(worker)
             return False
         worker.gate.acquire()  # the wake-up is on its way: wait for it, lest the gate be open at the next rest
@@ -294,7 +296,7 @@ class Crew:
             callback()
 
     def dismiss(self, on_empty: Callable[[], object] | None = None) -> list[threading.Thread]:
-        """Have workers end once no work is left; return the threads still to end, the last of which calls `on_empty`."""
+        """Have workers end once no work is left; return the threads still to end: the last calls `on_empty`."""
         with self.lock:
             self.ending = True
             idle, self.idle = self.idle, []

@@ -94,7 +94,7 @@ class Pool:
         self.max_poll_time = max_poll_time
         self.name = name
         self.observers: tuple[Observer, ...] = ()
-        self.crew = Crew(name, max_workers, idle_timeout)
+        self.crew = Crew(name, max_workers, idle_timeout, _weakly(self))
         self._state = PoolState.OPEN
         self._homes: dict[
             int, Home
@@ -227,11 +227,15 @@ class Pool:
 
     def _settle(self, loop: asyncio.AbstractEventLoop) -> Home:
         """Give a loop its home, and forget those of loops that are gone."""
+        self.forget_closed_loops()
+        home = self._homes[id(loop)] = Home(self, loop)
+        return home
+
+    def forget_closed_loops(self) -> None:
+        """Discard the results that came home to loops which were closed before they took them."""
         for key, home in list(self._homes.items()):
             if home.is_abandoned():
                 self._homes.pop(key, None)
-        home = self._homes[id(loop)] = Home(self, loop)
-        return home
 
     @property
     def state(self) -> PoolState:
@@ -332,7 +336,7 @@ class Pool:
                     home.drain()
 
     def close(self) -> None:
-        """Close without waiting: refuse what is queued, leave behind what runs. Idempotent; may be called on any thread."""
+        """Close without waiting: refuse what is queued, leave what runs behind. Idempotent; any thread may call it."""
         self._state = PoolState.CLOSED
         running = self.crew.leave_behind()
         self._refuse(self.crew.withdraw_all())
@@ -368,6 +372,18 @@ class Pool:
         if self.crew.workers:
             warnings.warn(f"unclosed pool {self.name!r}", ResourceWarning, source=self, stacklevel=1)
             self.crew.abandon()
+
+
+def _weakly(pool: Pool) -> Callable[[], object]:
+    """Return what a resting worker calls: it must not keep a pool alive that nobody else holds."""
+    method = weakref.WeakMethod(pool.forget_closed_loops)
+
+    def on_rest() -> None:
+        forget = method()
+        if forget is not None:
+            forget()
+
+    return on_rest
 
 
 def _tell(loop: asyncio.AbstractEventLoop, future: asyncio.Future[None]) -> None:

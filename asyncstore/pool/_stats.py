@@ -41,7 +41,7 @@ class Histogram:
             yield (1 << index) * self.unit, self.counts[index]
 
     def quantile(self, fraction: float) -> float:
-        """Return an upper bound, at most twice too high, of the value below which `fraction` (0..1) lies; 0.0 if empty."""
+        """Return an upper bound, at most twice too high, of the value that `fraction` (0..1) lie below; 0 if empty."""
         if not 0 <= fraction <= 1:
             raise ValueError(f"fraction must lie in 0..1, not {fraction!r}")
         need = fraction * self.total
