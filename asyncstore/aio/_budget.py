@@ -1,14 +1,14 @@
 """How much a loop may serve on the spot before everybody else gets a turn.
 
-An inline hit never suspends its task: a task that only ever hits would keep the loop for itself for ever. The alternative, one
-``sleep(0)`` a hit, costs ten times the hit. So hits are counted per turn of the loop, over all tasks, and once a turn has used
-up its budget every further hit in it asks its task to yield.
+An inline hit never suspends its task: a task that only ever hits would keep the loop for itself for ever. The
+alternative, one ``sleep(0)`` a hit, costs ten times the hit. So hits are counted per turn of the loop, over all tasks,
+and once a turn has used up its budget every further hit in it asks its task to yield.
 
-A turn is told from the next by a callback: the eighth hit schedules one with ``call_soon``, which runs when the turn is over and
-starts the count again. Until the eighth hit nothing is scheduled, so that a lone hit costs an addition.
+A turn is told from the next by a callback: the eighth hit schedules one with ``call_soon``, which runs when the turn is
+over and starts the count again. Until the eighth hit nothing is scheduled, so that a lone hit costs an addition.
 
-Guarantees: no more than `HITS` + 8 hits run in one turn on one loop, whatever the number of tasks, as long as they yield when told.
-Assumes: nothing of the GIL; the count belongs to the thread, and a thread runs one loop at a time.
+Guarantees: no more than `HITS` + 8 hits run in one turn on one loop, whatever the number of tasks, as long as they
+yield when told. Assumes: nothing of the GIL; the count belongs to the thread, and a thread runs one loop at a time.
 """
 
 from __future__ import annotations
@@ -63,8 +63,9 @@ _account = _Account()
 def spend() -> bool:
     """Count one hit served inline on the running loop; return whether the caller has to ``await asyncio.sleep(0)`` now.
 
-    True once `HITS` hits, or hits for `SECONDS`, have been served in this turn of the loop, and then for every hit until the turn
-    is over. To be called on the thread of a running loop (RuntimeError otherwise, at the latest at the eighth call).
+    True once `HITS` hits, or hits for `SECONDS`, have been served in this turn of the loop, and then for every hit
+    until the turn is over. To be called on the thread of a running loop (RuntimeError otherwise, at the latest at the
+    eighth call).
     """
     turn = _account.turn
     hits = turn.hits = turn.hits + 1

@@ -1,10 +1,10 @@
-"""Exceptions of `asyncstore.aio` beyond the builtin ``OSError`` tree, which every failed system call raises unchanged."""
+"""Exceptions of `asyncstore.aio` beyond the builtin ``OSError`` tree, which failed system calls raise unchanged."""
 
 from __future__ import annotations
 
 from asyncstore.errors import Closed, Error
 
-__all__ = ("FileClosed", "PartialWrite")
+__all__ = ("FileClosed", "PartialWrite", "TooLarge")
 
 
 class FileClosed(Closed, ValueError):
@@ -17,9 +17,13 @@ class FileClosed(Closed, ValueError):
 class PartialWrite(Error, OSError):
     """A write failed after a part of it had been applied.
 
-    `errno` and `strerror` are those of the failure (ENOSPC, EDQUOT, EFBIG, EIO), `written` is the number of bytes, counted
-    from the first, that the file has taken before it.
+    `errno` and `strerror` are those of the failure (ENOSPC, EDQUOT, EFBIG, EIO), `written` is the number of bytes,
+    counted from the first, that the file has taken before it.
     """
 
     maybe_applied = True
     written: int = 0
+
+
+class TooLarge(Error, OSError):
+    """A file holds more bytes than the caller's `max_bytes` allows; nothing of it is returned. `errno` is EFBIG."""

@@ -1,0 +1,85 @@
+"""fsync and fdatasync of one file, shared by those who ask at the same time.
+
+A sync covers what was written before it began. Whoever asks while one is under way must not join it, as the disk may be
+past the data in question: those wait together for the next one. So two are known at a time, the one that runs and the
+one that will; a task of the loop runs them one after the other, and ends when nobody waits.
+
+Guarantees: every caller's sync begins after the call. One that is cancelled leaves the others' sync alone. The
+descriptor stays open until the last sync that was asked for has ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+from asyncstore.aio._lifetime import Lifetime, Use
+from asyncstore.aio._priority import run as run_on_pool
+
+__all__ = ("Syncs",)
+
+_fdatasync = getattr(os, "fdatasync", os.fsync)  # macOS has only the larger one
+
+
+class _Batch:
+    """Those who wait for one sync that has not begun. `data_only` while none of them asked for the metadata."""
+
+    __slots__ = ("data_only", "use", "waiters")
+
+    def __init__(self, life: Lifetime) -> None:
+        self.use = Use(life)
+        self.waiters: list[asyncio.Future[None]] = []
+        self.data_only = True
+
+    def settle(self, exc: BaseException | None) -> None:
+        """Hand the outcome of the sync to everybody who still waits."""
+        for waiter in self.waiters:
+            if waiter.done():
+                continue
+            if exc is None:
+                waiter.set_result(None)
+            elif isinstance(exc, asyncio.CancelledError):  # the loop is being shut down
+                waiter.cancel()
+            else:
+                waiter.set_exception(exc)
+
+
+class Syncs:
+    """The syncs of the file that `life` keeps open."""
+
+    __slots__ = ("_life", "_next", "_task")
+
+    def __init__(self, life: Lifetime) -> None:
+        self._life = life
+        self._next: _Batch | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def join(self, fd: int, *, data_only: bool) -> None:
+        """Wait for a sync of `fd` that begins after this call. Raises FileClosed, and OSError as fsync(2) does."""
+        loop = asyncio.get_running_loop()
+        if self._task is None or self._task.done() or self._task.get_loop().is_closed():
+            self._next = _Batch(self._life)
+            self._task = loop.create_task(self._run(fd), name="asyncstore.aio fsync")
+        elif self._next is None:
+            self._next = _Batch(self._life)
+        batch = self._next
+        batch.data_only = batch.data_only and data_only
+        waiter = loop.create_future()
+        batch.waiters.append(waiter)
+        await waiter
+
+    async def _run(self, fd: int) -> None:
+        """Run one batch after the other."""
+        while (batch := self._next) is not None:
+            self._next = None
+            outcome: BaseException | None = None
+            try:
+                await run_on_pool(batch.use, _fdatasync if batch.data_only else os.fsync, fd)
+            except asyncio.CancelledError as exc:
+                outcome = exc
+                raise
+            except Exception as exc:  # noqa: BLE001  # whatever it is belongs to those who wait
+                outcome = exc
+            finally:
+                batch.use.drop()
+                batch.settle(outcome)
