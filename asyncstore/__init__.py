@@ -21,13 +21,13 @@ __version__ = "0.1.0.dev0"
 
 __all__ = ("Error", "__version__", "run")
 
-_SUBPACKAGES = frozenset({"errors", "pool"})
+_SUBPACKAGES = frozenset({"aio", "bdb", "compat", "errors", "http", "pool", "testing"})
 
 TYPE_CHECKING = False  # importing typing for it would cost more than all the rest
 if TYPE_CHECKING:  # the same names for type checkers, which do not follow __getattr__
     from types import ModuleType
 
-    from . import errors as errors, pool as pool
+    from . import aio as aio, bdb as bdb, errors as errors, pool as pool
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -157,9 +157,10 @@ def test_the_public_surface_is_the_one_that_is_written_down():
         for line in LISTED.read_text().splitlines()
         if not any(line.startswith(f"{name}.") for name in absent)
     }  # fmt: skip
-    assert sorted(listed - here) == [], "gone; if that is meant, run: python tests/test_public_api.py"
+    changes = [f"- {line}" for line in sorted(listed - here)]
     if sys.version_info[:2] == OLDEST:
-        assert sorted(here - listed) == [], "new; if that is meant, run: python tests/test_public_api.py"
+        changes += [f"+ {line}" for line in sorted(here - listed)]
+    assert not changes, "\n".join(("if this is meant, run: python tests/test_public_api.py", *changes))
 
 
 def test_an_import_without_a_marker_is_no_public_name():
