@@ -59,13 +59,13 @@ class Home:
     """The meeting point of one pool and one loop. Workers touch only `hand_back`, `wake`, `bury` and the flags."""
 
     __slots__ = (
-        "__weakref__", "_armed", "_cpu_mark", "_gate", "_loop", "_quiet_since", "_wall_mark",
-        "batches", "dead", "done", "lock", "outstanding", "parked", "pool", "wakeups", "wants", "woken",
+        "__weakref__", "_armed", "_cpu_mark", "_gate",  "_quiet_since", "_wall_mark",
+        "batches", "dead", "done", "lock", "loop", "outstanding", "parked", "pool", "wakeups", "wants", "woken",
     )  # fmt: skip
 
     def __init__(self, pool: Pool, loop: asyncio.AbstractEventLoop) -> None:
         self.pool = pool
-        self._loop = weakref.ref(loop, self._loop_is_gone)
+        self.loop = weakref.ref(loop, self._loop_is_gone)  # ids are reused, so look here before you trust one
         self.done: deque[Job] = deque()
         self.parked: dict[Job, None] = {}  # ordered, and a cancelled submitter leaves in O(1)
         self.outstanding = 0  # jobs handed over and not yet taken home
@@ -80,13 +80,9 @@ class Home:
         self._armed = False
         self._quiet_since = self._wall_mark = self._cpu_mark = 0
 
-    def serves(self, loop: asyncio.AbstractEventLoop) -> bool:
-        """Tell whether this is the home of `loop`: ids are reused, so the id alone does not tell."""
-        return self._loop() is loop
-
     def is_abandoned(self) -> bool:
         """Tell whether the loop is closed or gone; its undelivered results are then discarded."""
-        loop = self._loop()
+        loop = self.loop()
         if loop is not None and not loop.is_closed():
             return False
         self.dead = True
@@ -112,7 +108,7 @@ class Home:
                 return
             self.woken = True
             self.wakeups += 1
-        loop = self._loop()
+        loop = self.loop()
         if loop is None:
             self.dead = True
             return
@@ -123,7 +119,7 @@ class Home:
 
     def refuse(self, future: asyncio.Future[Any], error: Exception) -> None:
         """Fail the future of a job that is left behind; the job comes home, or is discarded, whenever it ends."""
-        loop = self._loop()
+        loop = self.loop()
         if loop is None:
             return
         try:
@@ -206,7 +202,7 @@ class Home:
             if self.woken:
                 return
             self.woken = True
-        loop = self._loop()
+        loop = self.loop()
         if loop is not None:
             loop.call_soon(self.drain)
 
@@ -248,7 +244,7 @@ class Home:
                     self.outstanding += 1
 
     def _pump(self) -> None:
-        loop = self._loop()
+        loop = self.loop()
         if loop is None or not (self.outstanding or self.parked):
             self._armed = False
             return
@@ -257,7 +253,8 @@ class Home:
         busy = cpu - self._cpu_mark > BUSY_SHARE * (now - self._wall_mark)
         if busy and not self.done:
             self._donate()
-        if self.done or self.parked:
+        limited = self.pool.max_poll_jobs or self.pool.max_poll_time
+        if not (limited and self.woken):  # a drain that is due this tick anyway must not be joined by a second one
             self.drain()
         self.pool.crew.prod()
         self._wall_mark, self._cpu_mark = _clock(), _cpu_clock()

@@ -7,8 +7,8 @@ submitted while the entry waits, or while a worker is inside the lane, costs no 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
 from asyncstore.pool._job import Job
 from asyncstore.pool.errors import LaneClosed, PoolClosed
@@ -59,14 +59,16 @@ class Lane:
         self._pool.check_priority(value)
         self._priority = value
 
-    async def run(self, fn: Callable[[*Ts], T], /, *args: *Ts, on_discard: Callable[[T], object] | None = None) -> T:
+    def run(
+        self, fn: Callable[[*Ts], T], /, *args: *Ts, on_discard: Callable[[T], object] | None = None
+    ) -> Coroutine[Any, Any, T]:
         """Run ``fn(*args)`` after all jobs submitted to this lane before; as `Pool.run` in all else.
 
         Raises `LaneClosed` when the lane is closed.
         """
         if self.closed:
             raise LaneClosed(self.name)
-        return await self._pool.run_job(self, self._priority, fn, args, on_discard)
+        return self._pool.run_job(self, self._priority, fn, args, on_discard)
 
     def submit_nowait(
         self, fn: Callable[[*Ts], T], /, *args: *Ts, on_discard: Callable[[T], object] | None = None
