@@ -8,7 +8,7 @@ Each stays atomic and fails alone:
 2. When a request fails, libdb may have applied it in part, so the transaction is undone; the batch runs again with each
    request in a child transaction, and only the child of the one that fails is undone.
 3. When the commit itself fails (no room for the log), each request commits alone: what still fits is stored, and only
-   those that do not fit fail.
+   those that do not fit fail. The log only grows at its end, so once a few do not fit the rest is not tried.
 
 Children for all in the first place would cost every put half as much again (6.1 against 5.5 us with a flush, 5.1
 against 3.1 without) for a case that hardly ever comes.
@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from asyncstore.bdb import errors
 from asyncstore.bdb._library import LIBDB_ERRORS, db
 from asyncstore.bdb._request import Operation, Request
 from asyncstore.bdb._translate import DEADLOCK, code_of, translate
@@ -33,6 +34,10 @@ __all__ = ("Committer",)
 DEADLOCK_TRIES = 20  # times a group gives way before its callers hear of it
 DEADLOCK_PAUSE = 0.001  # seconds; doubled each time and jittered, so that two processes do not collide in step
 DEADLOCK_PAUSE_MAX = 0.1
+NO_ROOM = frozenset(code for code, kind in errors.Error.by_code.items() if kind is errors.DiskFull)
+NO_ROOM_TRIES = (
+    3  # full-disk errors in a row after which the rest of a group is not tried: libdb waits 4 s in each such put
+)
 
 
 class Committer:
@@ -53,15 +58,30 @@ class Committer:
             for strategy in (self._together, self._apart):
                 try:
                     self._persist(strategy, requests)
-                except LIBDB_ERRORS:  # whose error it is, the next strategy finds out
-                    continue
-                return
+                except LIBDB_ERRORS as exc:
+                    if code_of(exc) in NO_ROOM:
+                        break  # children would not need less room
+                else:
+                    return
+        self._each_alone(requests)
+
+    def _each_alone(self, requests: list[Request]) -> None:
+        full: BaseException | None = None
+        failed_in_a_row = 0
         for request in requests:
             request.error = None
             try:
-                self._persist(self._together, [request])
+                if full is None or failed_in_a_row < NO_ROOM_TRIES:
+                    self._persist(self._together, [request])
+                    failed_in_a_row = 0
+                    continue
+                cause = full
             except LIBDB_ERRORS as exc:
-                request.error = translate(exc, doing=request.operation.value, of=request.subject)
+                cause = exc
+                if code_of(exc) in NO_ROOM:
+                    full = exc
+                    failed_in_a_row += 1
+            request.error = translate(cause, doing=request.operation.value, of=request.subject)
 
     def _persist(self, strategy: Callable[[list[Request]], None], requests: list[Request]) -> None:
         pause = DEADLOCK_PAUSE

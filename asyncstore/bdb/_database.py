@@ -140,5 +140,7 @@ class Database:
 
     async def _close(self) -> None:
         await self.usage.idle()
-        await self._environment.close_database(self)
-        self.state = State.CLOSED
+        try:
+            await self._environment.close_database(self)
+        finally:
+            self.state = State.CLOSED

@@ -10,8 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import sys
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVarTuple
 
 from asyncstore.bdb import errors
 from asyncstore.bdb._commit import Committer
@@ -24,7 +28,7 @@ from asyncstore.bdb._records import check_name
 from asyncstore.bdb._request import Request
 from asyncstore.bdb._usage import Usage
 from asyncstore.errors import Closed
-from asyncstore.pool import Lane, Pool, default_pool
+from asyncstore.pool import Lane, Pool, PoolClosed, default_pool
 
 __all__ = ("Environment", "Statistics", "open")
 
@@ -40,6 +44,8 @@ READ_JOBS = 4  # jobs of reads at a time: cached reads want few large batches, w
 CHECKPOINT_BYTES = (
     32 * 1024 * 1024
 )  # bytes put since the last checkpoint: bounds the log on disk and the time of a recovery
+
+Ts = TypeVarTuple("Ts")
 
 logger = logging.getLogger("asyncstore.bdb")
 
@@ -101,8 +107,8 @@ async def _open(settings: Settings, durability: Durability, pool: Pool) -> Envir
 class Environment:
     """An open environment; made by `open`. It belongs to the event loop on which it was opened.
 
-    Raises `Closed` after `aclose` and `Misuse` on another event loop. Dropped without `aclose` it warns with
-    ResourceWarning; nothing acknowledged is lost by that, but the next open has to recover.
+    Raises `Closed` after `aclose` and `Misuse` on another event loop. Dropped without `aclose` it is closed and
+    warns with ResourceWarning; nothing acknowledged is lost by that, but the next open has to recover.
     """
 
     def __init__(self, path: str, home: Home, lane: Lane, pool: Pool, durability: Durability) -> None:
@@ -138,9 +144,17 @@ class Environment:
         return f"<Environment {self.path!r} {self.state.value} databases={len(self._databases)} pending={pending}>"
 
     def __del__(self) -> None:
-        if self.state is State.OPEN:
+        # Also when closing was cut short, by a loop that ended or a pool that was closed first.
+        if self.state is not State.CLOSED:
             warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self, stacklevel=2)
-            self._home.release()
+            if sys.is_finalizing():
+                return  # the binding's own memory may be gone; the next open recovers
+            # Nothing is in flight: every request refers to its database, and that to this object. Closing blocks the
+            # thread that collects, but without a checkpoint it is short, and a handle left open keeps the home taken.
+            for database in self._databases.values():
+                database.state = State.CLOSED
+                self._home.close_database(database.handle, database.title)
+            self._home.abandon()
 
     def statistics(self) -> Statistics:
         """Return the counts of this moment. Calls nothing that could block."""
@@ -171,7 +185,8 @@ class Environment:
         self._check("open", title)
         self._usage.enter()
         # The job of its own task, so that closing the environment waits for it even when the caller is cancelled.
-        job = self._lane.submit_nowait(self._home.open_database, name, title, create, on_discard=_close_handle)
+        discard = partial(self._home.close_database, title=title)
+        job = self._lane.submit_nowait(self._home.open_database, name, title, create, on_discard=discard)
         job.add_done_callback(lambda _: self._usage.leave())
         handle = await job
         database = Database(self, name, title, handle)
@@ -180,8 +195,10 @@ class Environment:
 
     async def close_database(self, database: Database) -> None:
         """Close the handle of `database`, in which nothing runs any more. For `Database.aclose`."""
-        await self._lane.run(_close_handle, database.handle)
-        self._databases.pop(id(database), None)
+        try:
+            await self._on_worker(self._home.close_database, database.handle, database.title)
+        finally:
+            self._databases.pop(id(database), None)
 
     def _check(self, doing: str, of: str) -> None:
         if self.state is not State.OPEN:
@@ -218,13 +235,28 @@ class Environment:
         """Finish what was asked for, close the databases, write a checkpoint, close the environment. Idempotent.
 
         A cancel leaves the closing to go on in the background. Raises what the checkpoint raised (a full disk, say);
-        the environment is closed all the same, and the next open recovers.
+        the environment is closed all the same, and the next open recovers. Raises `PoolClosed` and stays open when
+        the pool was closed without waiting for a call that is inside libdb.
         """
         if self._closing is None:
             self._check_loop()
             self.state = State.CLOSING
             self._closing = self._loop.create_task(self._close())
         await asyncio.shield(self._closing)
+
+    async def _on_worker(self, close: Callable[[*Ts], None], *args: *Ts) -> None:
+        """Run a closing step on the lane, or, when the pool was closed before us, on a worker made for it."""
+        try:
+            return await self._lane.run(close, *args)
+        except PoolClosed as exc:
+            # A job that the pool left behind may be inside libdb, and closing under it would crash the process.
+            if exc.maybe_applied or any(g.left_behind for g in (self.writes, self.reads, self.scans)):
+                raise
+        rescue = Pool(max_workers=1)
+        try:
+            return await rescue.run(close, *args)
+        finally:
+            await rescue.aclose()
 
     def _check_loop(self) -> None:
         if asyncio.get_running_loop() is not self._loop:
@@ -233,15 +265,16 @@ class Environment:
     async def _close(self) -> None:
         await self._usage.idle()  # databases that are being opened come first: they are to be closed too
         # One by one, each after its own work has ended; libdb wants every database closed before its environment.
+        failures: list[Exception] = []
         for database in list(self._databases.values()):
-            await database.aclose()
+            try:
+                await database.aclose()
+            except errors.Error as exc:
+                failures.append(exc)  # libdb has given the handle up: the rest can and must be closed
         try:
-            await self._lane.run(self._home.close)
+            await self._on_worker(self._home.close)
         finally:
             self.state = State.CLOSED
             await self._lane.aclose()
-
-
-# Any: the handle is the binding's.
-def _close_handle(handle: object) -> None:
-    handle.close()  # type: ignore[attr-defined]  # the binding's DB, which has no type information
+        if failures:
+            raise failures[0]

@@ -20,7 +20,7 @@ from typing import Any
 from asyncstore.bdb import errors
 from asyncstore.bdb._request import Request
 from asyncstore.errors import Closed, Internal, WouldBlock
-from asyncstore.pool import Lane, Pool
+from asyncstore.pool import Lane, Pool, PoolClosed
 
 __all__ = ("Gatherer",)
 
@@ -58,6 +58,7 @@ class Gatherer:
         self._scheduled = False
         self.batches = 0  # handed over so far
         self.requests = 0
+        self.left_behind = False  # the pool closed without waiting for a batch: it may still be inside libdb
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -128,6 +129,7 @@ class Gatherer:
             self._schedule()
 
     def _settle(self, batch: list[Request], failure: BaseException | None) -> None:
+        self.left_behind |= isinstance(failure, PoolClosed) and failure.maybe_applied
         for request in batch:
             request.database.usage.leave()
             future = request.future
