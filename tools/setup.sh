@@ -97,7 +97,11 @@ install_packages() { # the lists are fetched only if the first try shows that th
         return 0
     fi
     say "installing system packages: $*"
-    apt_install "$@" || { as_root apt-get update -q >&2 && apt_install "$@"; } || say "apt-get could not install: $*"
+    if apt_install "$@"; then return 0; fi
+    as_root apt-get update -q >&2 || say "apt-get could not fetch its lists"
+    for package in "$@"; do # one by one: a package that cannot be had must not keep out the others
+        apt_install "$package" || say "apt-get could not install $package"
+    done
 }
 
 # --- the environment -------------------------------------------------------------------------------------------------
