@@ -435,15 +435,20 @@ class Asyncfiles(Files):
         await handle.__aexit__(None, None, None)
 
     async def pread(self, handle: Any, offset: int) -> bytes:
-        return await handle.pread(PAGE, offset)
+        handle.seek(offset)
+        return await handle.read(PAGE)
 
     async def small_file(self) -> None:
-        async with self.module.open(next(self.names), "rb") as file:
+        async with self.module.open(next(self.names), "rb", backend="io_uring") as file:
             await file.read()
 
     async def stream(self) -> None:
         if not await self.handle.read(MIB):
-            await self.handle.seek(0)
+            self.handle.seek(0)
+
+    async def write(self) -> None:
+        self.handle.seek(next(self.offsets))
+        await self.handle.write(self.page)
 
     async def lines(self) -> int:
         count = 0
@@ -470,7 +475,7 @@ class Pyaio(Files):
         return await self.ring.read(handle, offset, PAGE)
 
     async def write(self) -> None:
-        await self.ring.write(self.handle, next(self.offsets), self.page)
+        await self.ring.write(self.handle, self.page, next(self.offsets))
 
     async def durable_write(self) -> None:
         await self.write()
