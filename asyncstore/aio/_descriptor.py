@@ -26,6 +26,7 @@ from asyncstore.aio._device import Device, learn
 from asyncstore.aio._lifetime import Lifetime, State, Use
 from asyncstore.aio._nowait import Mode, Nowait
 from asyncstore.aio._priority import run as run_on_pool
+from asyncstore.aio._rings import SLOT, RingFailed, ring_here
 from asyncstore.aio._sync import Syncs
 from asyncstore.aio.errors import FileClosed
 
@@ -46,7 +47,7 @@ class Descriptor(Nowait):
     `flags` are those of ``fcntl(F_GETFL)``, `regular` tells a regular file from a FIFO, device, directory or socket.
     """
 
-    __slots__ = ("_life", "_syncs", "flags", "name", "regular")
+    __slots__ = ("_life", "_ringable", "_syncs", "flags", "name", "regular")
 
     def __init__(self, fd: int, status: os.stat_result, flags: int, device: Device | None, name: object) -> None:
         self.flags = flags
@@ -57,6 +58,7 @@ class Descriptor(Nowait):
         read_only = flags & os.O_ACCMODE == os.O_RDONLY
         self._life = Lifetime(fd, quick=read_only and self.regular, bounded=self.regular)
         self._syncs = Syncs(self._life)
+        self._ringable = device is not None and device.local and not device.in_memory
 
     @classmethod
     async def open(cls, path: _Path, flags: int, mode: int = 0o666, *, dir_fd: int | None = None) -> Self:
@@ -113,7 +115,21 @@ class Descriptor(Nowait):
             return data
         if n < 0:
             raise ValueError(f"a count of bytes should not be negative, got {n}")
+        if n <= SLOT and (data := await self._pread_ring(n, offset)) is not None:
+            return data
         return await self.run(_blocking.pread_all, self.fd, n, offset)
+
+    async def _pread_ring(self, n: int, offset: int) -> bytes | None:
+        """Read through the ring; None when it has to be done otherwise."""
+        ring = ring_here() if self._ringable else None
+        future = None if ring is None else ring.read(self._life, self.fd, n, offset)
+        if future is None:
+            return None
+        try:
+            data = await future
+        except (RingFailed, BlockingIOError):  # EAGAIN: a file with O_NONBLOCK, where the kernel has no other way
+            return None
+        return data if len(data) == n or self._ends_at(offset + len(data)) else None
 
     async def preadv(self, buffers: Sequence[bytearray | memoryview], offset: int) -> int:
         """Fill the writable `buffers`, one after the other, from `offset`; return the count of bytes.
@@ -144,7 +160,22 @@ class Descriptor(Nowait):
             if spend():
                 await asyncio.sleep(0)
             return total
+        if total - done <= SLOT:
+            done += await self._pwrite_ring(view[done:], offset + done)
+            if done == total:
+                return total
         return await self.run(_blocking.pwrite_all, self.fd, view, offset, done)
+
+    async def _pwrite_ring(self, view: memoryview, offset: int) -> int:
+        """Write through the ring; return the count, 0 when it has to be done otherwise."""
+        ring = ring_here() if self._ringable else None
+        future = None if ring is None else ring.write(self._life, self.fd, view, offset)
+        if future is None:
+            return 0
+        try:
+            return await future
+        except BlockingIOError:
+            return 0
 
     async def pwritev(self, buffers: Sequence[_Buffer], offset: int) -> int:
         """Write all of `buffers`, one after the other, at `offset`; otherwise as `pwrite`."""

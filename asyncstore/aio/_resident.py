@@ -11,7 +11,6 @@ about.
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import mmap
 import os
@@ -38,7 +37,7 @@ class Resident:
         self._answer = bytearray(MAX_PAGES)
         self._answer_address = 0
         if self._usable:
-            self._answer_address = ctypes.addressof(ctypes.c_char.from_buffer(self._answer))
+            self._answer_address = _syscalls.address_of(self._answer)
 
     def holds(self, n: int, offset: int) -> bool:
         """Return whether all that a read of `n` bytes at `offset` would copy is in memory."""

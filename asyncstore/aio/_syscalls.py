@@ -22,6 +22,7 @@ __all__ = (
     "LONG_STRUCTS",
     "PAGE_SIZE",
     "OpenHow",
+    "address_of",
     "device_key",
     "file_system_type",
     "last_error",
@@ -91,6 +92,11 @@ if AVAILABLE:
     unmap_memory = _bind("munmap", ctypes.c_void_p, ctypes.c_size_t)
     madvise = _bind("madvise", ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
     mincore = _bind("mincore", ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p)
+
+
+def address_of(buffer: bytearray) -> int:
+    """Return where the bytes of `buffer` are; they stay there, as the buffer can no longer be resized."""
+    return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
 
 
 class OpenHow:
