@@ -12,8 +12,9 @@ worker parks only when the queue is empty, and both are decided under one lock, 
 Assumes: `collections.deque` append, popleft and truth are atomic (documented for CPython, also free-threaded).
 
 Lock rule: `lock` guards the queue's hand-over, `idle`, `awake`, `workers` and lane activation. It is held for a few
-instructions, never while a callback, a future or a home's lock is touched. Freeing an object can run finalisers at
-any allocation, so no finaliser of this package takes it.
+instructions, never while a callback, a future or a home's lock is touched. It is reentrant because a garbage collection
+can begin at any allocation inside, and a finaliser (of a file that was dropped, say) may submit a job: at every point
+where that can happen the state is whole, and at worst a worker too many is woken.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class Crew:
 
     def reset(self) -> None:
         """Begin anew, with no thread and no job; also what a forked child does, hence the new lock."""
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
         self.ending = False  # workers end instead of parking
         self.workers: set[Worker] = set()
         self.idle: list[Worker] = []
