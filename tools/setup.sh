@@ -110,6 +110,10 @@ contents() { # what the stamp says when everything is in place: another folder o
     printf '%s\n' "$(cksum <pyproject.toml)" "$top" "${1:-with bdb}"
 }
 
+loads() { # what was just installed
+    if [ "$bdb" = 'with bdb' ]; then works berkeleydb; else works; fi
+}
+
 works() { # the modules of this purpose load from here
     "$venv/bin/python" -I -c "import asyncstore, sys, $modules${1:+, $1}
 sys.exit(not asyncstore.__file__.startswith(sys.argv[1]))" "$top/" 2>/dev/null
@@ -139,6 +143,17 @@ is_sound() { # an environment that pip can be run in
     for other in "$venv"/made-for-*; do # made in another folder: its scripts point there
         if [ -e "$other" ] && ! grep -qxF "$top" "$other"; then return 1; fi
     done
+}
+
+install() {
+    say "installing asyncstore[$extras] into $venv ($("$python" -V))"
+    : >"$unfinished"
+    if ! "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable ".[$extras]"; then
+        rm -f "$unfinished" # pip undoes what it could not finish
+        say "pip could not install asyncstore[$extras]; the reason stands above"
+        exit 1
+    fi
+    rm -f "$unfinished"
 }
 
 make_venv() {
@@ -184,12 +199,12 @@ else
 fi
 
 make_venv
-say "installing asyncstore[$extras] into $venv ($("$python" -V))"
-: >"$unfinished"
-if ! "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable ".[$extras]"; then
-    rm -f "$unfinished" # pip undoes what it could not finish
-    say "pip could not install asyncstore[$extras]; the reason stands above"
-    exit 1
+install
+if ! loads; then
+    say "$venv holds packages that do not load: making it anew"
+    : >"$unfinished"
+    make_venv
+    install
+    loads || { say "the packages do not load; try: $venv/bin/python -c 'import $modules'"; exit 1; }
 fi
 contents "$bdb" >"$stamp"
-rm -f "$unfinished"
