@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from asyncstore.errors import Closed, Error
 
-__all__ = ("FileClosed", "PartialWrite", "TooLarge")
+__all__ = ("FileClosed", "GroupClosed", "PartialWrite", "TooLarge")
 
 
 class FileClosed(Closed, ValueError):
@@ -12,6 +12,10 @@ class FileClosed(Closed, ValueError):
 
     def __init__(self, message: str = "I/O operation on closed file") -> None:
         super().__init__(message)
+
+
+class GroupClosed(Closed):
+    """A request was added to a group outside of its block, or after it had failed or been cancelled."""
 
 
 class PartialWrite(Error, OSError):
