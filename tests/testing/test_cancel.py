@@ -317,9 +317,13 @@ async def test_a_cancelled_campaign_cancels_its_run():
 
 
 async def test_an_eager_task_factory_changes_nothing():
-    factory = getattr(asyncio, "eager_task_factory", None)
-    if factory is None:
+    eager = getattr(asyncio, "eager_task_factory", None)
+    if eager is None:
         pytest.skip("there are no eager tasks on Python 3.11")
+
+    def factory(loop, coro, *, eager_start=True, **kwargs):  # uvloop passes it, Python 3.13.0 does not take it
+        return eager(loop, coro, **kwargs)
+
     loop = asyncio.get_running_loop()
     loop.set_task_factory(factory)
     try:
