@@ -57,8 +57,8 @@ class Descriptor(Nowait):
         super().__init__(fd, device if inline else None, sync=bool(flags & _O_SYNC))
         read_only = flags & os.O_ACCMODE == os.O_RDONLY
         self._life = Lifetime(fd, quick=read_only and self.regular, bounded=self.regular)
-        self._syncs = Syncs(self._life)
         self._ringable = device is not None and device.local and not device.in_memory
+        self._syncs = Syncs(self._life, ringable=self._ringable)
 
     @classmethod
     async def open(cls, path: _Path, flags: int, mode: int = 0o666, *, dir_fd: int | None = None) -> Self:
@@ -102,6 +102,18 @@ class Descriptor(Nowait):
         """Whether `close` has begun."""
         return self.fd < 0
 
+    @property
+    def local(self) -> bool:
+        """Whether fstat(2) on it asks nobody but this machine's kernel, and so may be called on the loop thread."""
+        return self._device is not None and self._device.local
+
+    def hold(self) -> Use:
+        """Begin a use of its own, for a job that works on two descriptors and runs through the other's `run`.
+
+        Raises FileClosed. The caller drops it when the job is over or was never begun.
+        """
+        return Use(self._life)
+
     async def pread(self, n: int, offset: int) -> bytes:
         """Return `n` bytes from `offset`, fewer only at the end of the file.
 
@@ -115,21 +127,17 @@ class Descriptor(Nowait):
             return data
         if n < 0:
             raise ValueError(f"a count of bytes should not be negative, got {n}")
-        if n <= SLOT and (data := await self._pread_ring(n, offset)) is not None:
-            return data
-        return await self.run(_blocking.pread_all, self.fd, n, offset)
-
-    async def _pread_ring(self, n: int, offset: int) -> bytes | None:
-        """Read through the ring; None when it has to be done otherwise."""
-        ring = ring_here() if self._ringable else None
+        ring = ring_here() if n <= SLOT and self._ringable else None
         future = None if ring is None else ring.read(self._life, self.fd, n, offset)
-        if future is None:
-            return None
-        try:
-            data = await future
-        except (RingFailed, BlockingIOError):  # EAGAIN: a file with O_NONBLOCK, where the kernel has no other way
-            return None
-        return data if len(data) == n or self._ends_at(offset + len(data)) else None
+        if future is not None:
+            try:
+                data = await future
+            except (RingFailed, BlockingIOError):  # EAGAIN: a file with O_NONBLOCK, where the kernel has no other way
+                pass
+            else:
+                if len(data) == n or self._ends_at(offset + len(data)):
+                    return data
+        return await self.run(_blocking.pread_all, self.fd, n, offset)
 
     async def preadv(self, buffers: Sequence[bytearray | memoryview], offset: int) -> int:
         """Fill the writable `buffers`, one after the other, from `offset`; return the count of bytes.
@@ -153,29 +161,27 @@ class Descriptor(Nowait):
         written before the error. Cancelled, the write may have been applied, wholly or in part, or may still be. `data`
         must not change meanwhile.
         """
-        view = as_view(data)
+        view = memoryview(data) if type(data) is bytes else as_view(data)
         total = view.nbytes
         done = self.write_cached(view, offset)
         if done == total:
             if spend():
                 await asyncio.sleep(0)
             return total
-        if total - done <= SLOT:
-            done += await self._pwrite_ring(view[done:], offset + done)
+        ring = ring_here() if total - done <= SLOT and self._ringable else None
+        future = None if ring is None else ring.write(self._life, self.fd, view[done:] if done else view, offset + done)
+        if future is not None:
+            try:
+                done += await future
+            except BlockingIOError:  # as in pread
+                pass
+            except OSError as exc:
+                if not done:
+                    raise
+                raise _blocking.partial(exc, done) from exc
             if done == total:
                 return total
         return await self.run(_blocking.pwrite_all, self.fd, view, offset, done)
-
-    async def _pwrite_ring(self, view: memoryview, offset: int) -> int:
-        """Write through the ring; return the count, 0 when it has to be done otherwise."""
-        ring = ring_here() if self._ringable else None
-        future = None if ring is None else ring.write(self._life, self.fd, view, offset)
-        if future is None:
-            return 0
-        try:
-            return await future
-        except BlockingIOError:
-            return 0
 
     async def pwritev(self, buffers: Sequence[_Buffer], offset: int) -> int:
         """Write all of `buffers`, one after the other, at `offset`; otherwise as `pwrite`."""

@@ -9,8 +9,10 @@ and close waits for them.
     OPEN --close, uses--> CLOSING --last use ended--> CLOSED
 
 Invariants
-1. `_uses` counts operations handed over and not ended. It rises only in OPEN.
-2. The number is passed to close(2) once, by whoever takes it under the lock (`_take`), and only while `_uses` is 0.
+1. `_uses` counts operations handed to threads and not ended, `in_ring` those in the loop's ring. They rise only in
+   OPEN. `in_ring` belongs to the thread of the loop and is counted without the lock.
+2. The number is passed to close(2) once, by whoever takes it under the lock (`_take`), and only while both are 0.
+   A sync goes into the ring while a hold of its own is counted in `_uses`, also in CLOSING.
 3. In CLOSING somebody takes it: the waiting closer, or, if that was cancelled or never waited (`_abandoned`), the last
    use.
 
@@ -76,7 +78,7 @@ class Lifetime:
     `bounded`: operations on it end by themselves (a regular file), so that close can wait for them.
     """
 
-    __slots__ = ("_abandoned", "_fd", "_generation", "_uses", "_waiters", "bounded", "quick", "state")
+    __slots__ = ("_abandoned", "_fd", "_generation", "_uses", "_waiters", "bounded", "in_ring", "quick", "state")
 
     def __init__(self, fd: int, *, quick: bool, bounded: bool) -> None:
         self._fd = fd
@@ -84,12 +86,13 @@ class Lifetime:
         self.bounded = bounded
         self.state = State.OPEN
         self._uses = 0
+        self.in_ring = 0
         self._abandoned = False
         self._waiters: list[asyncio.Future[None]] = []
         self._generation = _forks.generation
 
     def acquire(self) -> None:
-        """Begin a use; raises FileClosed unless the descriptor is open."""
+        """Begin a use by a thread; raises FileClosed unless the descriptor is open."""
         with _forks.lock:
             if self.state is not State.OPEN:
                 raise FileClosed
@@ -100,7 +103,13 @@ class Lifetime:
         """End a use. `on_worker`: on a thread that may block."""
         with _forks.lock:
             self._uses -= 1
-            if self._uses or self.state is State.OPEN:
+        if self.state is not State.OPEN:
+            self.settle(on_worker=on_worker)
+
+    def settle(self, *, on_worker: bool = False) -> None:
+        """Let the closing go on, if nobody uses the descriptor any more: a use has ended in CLOSING."""
+        with _forks.lock:
+            if self._uses or self.in_ring:
                 return
             waiters, self._waiters = self._waiters, []
             fd = self._take() if self._abandoned else -1
@@ -121,7 +130,7 @@ class Lifetime:
             if self.state is State.OPEN:
                 self.state = State.CLOSING
             waiter = None
-            if self._uses:
+            if self._uses or self.in_ring:
                 if not self.bounded:
                     self._abandoned = True
                     return
@@ -148,7 +157,7 @@ class Lifetime:
             self._abandoned = True
             if self.state is State.OPEN:
                 self.state = State.CLOSING
-            fd = -1 if self._uses else self._take()
+            fd = -1 if self._uses or self.in_ring else self._take()
         if fd >= 0:
             self._close_unasked(fd, on_worker=False)
 
@@ -156,7 +165,7 @@ class Lifetime:
         """In a forked child: the parent's uses do not exist here. The lock is held."""
         if self._generation != _forks.generation:
             self._generation = _forks.generation
-            self._uses = 0
+            self._uses = self.in_ring = 0
             self._waiters = []
 
     def _take(self) -> int:

@@ -24,7 +24,7 @@ import asyncio
 import os
 import threading
 
-from asyncstore.aio._lifetime import Lifetime
+from asyncstore.aio._lifetime import Lifetime, State
 from asyncstore.aio._rings import SLOT, RingFailed
 from asyncstore.aio._syscalls import unmap_memory
 from asyncstore.aio._uring_abi import (
@@ -46,6 +46,8 @@ CLOSE_TIMEOUT = (
     1.0  # seconds for what is under way: a disk answers in milliseconds, a dead one must not hold up the exit
 )
 RETRY_DELAY = 0.001  # seconds until a ring that the kernel had no memory for is entered again; arbitrary
+
+_OPEN = State.OPEN  # found faster under this name, once a completion
 
 _leaked: list[tuple[int, int]] = []  # slabs that the kernel may still write to: address and length, never unmapped
 
@@ -97,52 +99,52 @@ class Ring:
     def read(self, life: Lifetime, fd: int, n: int, offset: int) -> asyncio.Future[bytes] | None:
         """Begin to read up to `n` bytes (at most `SLOT`) of `fd` at `offset`; None when every slot is taken.
 
-        The future gets the bytes (short at the end of the file, and where the file system pleases), OSError or
-        `RingFailed`. Raises FileClosed.
+        `life` must be open. The future gets the bytes (short at the end of the file, and where the file system
+        pleases), OSError or `RingFailed`.
         """
         if not self._free:
             return None
-        life.acquire()
         slot = self._free.pop()
         future: asyncio.Future[bytes] = self.loop.create_future()
         self._requests[slot] = future, life, True
-        self._push(READ, fd, offset, self._base + slot * SLOT, n, 0, slot)
+        self._queues.push(READ, fd, offset, self._base + slot * SLOT, n, 0, slot)
+        self._pushed(life)
         return future
 
     def write(self, life: Lifetime, fd: int, view: memoryview, offset: int) -> asyncio.Future[int] | None:
         """Begin to write `view` (at most `SLOT` bytes, copied here and now) to `fd` at `offset`; else as `read`."""
         if not self._free:
             return None
-        life.acquire()
         slot = self._free.pop()
         start = slot * SLOT
         n = view.nbytes
         self._slab[start : start + n] = view
         future: asyncio.Future[int] = self.loop.create_future()
         self._requests[slot] = future, life, False
-        self._push(WRITE, fd, offset, self._base + start, n, 0, slot)
+        self._queues.push(WRITE, fd, offset, self._base + start, n, 0, slot)
+        self._pushed(life)
         return future
 
     def fsync(self, life: Lifetime, fd: int, *, data_only: bool) -> asyncio.Future[int] | None:
         """Begin to sync `fd`, with fdatasync(2) if `data_only`; else as `read`."""
         if not self._free:
             return None
-        life.acquire()
         slot = self._free.pop()
         future: asyncio.Future[int] = self.loop.create_future()
         self._requests[slot] = future, life, False
-        self._push(FSYNC, fd, 0, 0, 0, DATASYNC if data_only else 0, slot)
+        self._queues.push(FSYNC, fd, 0, 0, 0, DATASYNC if data_only else 0, slot)
+        self._pushed(life)
         return future
 
-    def _push(self, op: int, fd: int, offset: int, address: int, length: int, flags: int, slot: int) -> None:  # noqa: PLR0917  # as Queues.push
-        queues = self._queues
-        queues.push(op, fd, offset, address, length, flags, slot)
+    def _pushed(self, life: Lifetime) -> None:
+        """Count the request just pushed, and see that it is submitted at the end of this tick."""
+        life.in_ring += 1
         self.in_flight += 1
-        if queues.unsubmitted >= queues.entries:
-            self._advance()
-        elif not self._flush_scheduled:
+        if not self._flush_scheduled:
             self._flush_scheduled = True
             self.loop.call_soon(self._flush)
+        elif self._queues.unsubmitted >= ENTRIES:
+            self._advance()
 
     def _flush(self) -> None:
         """Submit what this tick has pushed."""
@@ -194,7 +196,9 @@ class Ring:
                     future.set_result(result)  # type: ignore[arg-type]  # as above
             free.append(slot)
             self.in_flight -= 1
-            life.release()
+            life.in_ring -= 1
+            if life.state is not _OPEN:
+                life.settle()
 
     def _fail(self, exc: OSError) -> None:
         """Give up: whoever waits gets `RingFailed`, and nobody gets this ring again."""
@@ -248,7 +252,9 @@ class Ring:
                 error.errno = cause.errno if cause is not None else None
                 error.__cause__ = cause
                 future.set_exception(error)
-            life.release()
+            life.in_ring -= 1
+            if life.state is not _OPEN:
+                life.settle()
 
     def _leak(self) -> None:
         _leaked.append((self._base, SLOT * SLOTS))

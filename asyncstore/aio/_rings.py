@@ -21,7 +21,7 @@ import asyncio
 import os
 import threading
 import weakref
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -58,7 +58,7 @@ class _Here(threading.local):
     """What this thread knows of its loop: its ring, or that it is to have none."""
 
     loop: weakref.ref[asyncio.AbstractEventLoop] | None = None
-    ring: weakref.ref[Ring] | None = None
+    ring: Callable[[], Ring | None] = staticmethod(lambda: None)  # or a weak reference
 
 
 _here = _Here()
@@ -143,9 +143,9 @@ def ring_here() -> Ring | None:
     """Return the ring of the running loop, made at the first call; None when it cannot have one."""
     if _state.usable is False:
         return None
-    here = _here
     loop = asyncio.get_running_loop()
-    if here.ring is not None and (ring := here.ring()) is not None and not ring.closed and ring.loop is loop:
+    ring = _here.ring()
+    if ring is not None and ring.loop is loop and not ring.closed:
         return ring
     return _ring_for(loop)
 
@@ -160,14 +160,15 @@ def _ring_for(loop: asyncio.AbstractEventLoop) -> Ring | None:
 
     _sweep()
     here.loop = weakref.ref(loop)
-    here.ring = None
+    here.ring = lambda: None
     try:
         ring = Ring(loop)
     except OSError:  # out of descriptors or of memory: this loop does without
         return None
     _rings.add(ring)
-    here.ring = weakref.ref(ring)
-    ring.sentinel = _begin(_until_shutdown(here.ring))
+    reference = weakref.ref(ring)
+    here.ring = reference
+    ring.sentinel = _begin(_until_shutdown(reference))
     return ring
 
 

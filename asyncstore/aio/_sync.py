@@ -15,6 +15,7 @@ import os
 
 from asyncstore.aio._lifetime import Lifetime, Use
 from asyncstore.aio._priority import run as run_on_pool
+from asyncstore.aio._rings import RingFailed, ring_here
 
 __all__ = ("Syncs",)
 
@@ -45,12 +46,13 @@ class _Batch:
 
 
 class Syncs:
-    """The syncs of the file that `life` keeps open."""
+    """The syncs of the file that `life` keeps open. `ringable`: a ring may be used, which saves the hop to a thread."""
 
-    __slots__ = ("_life", "_next", "_task")
+    __slots__ = ("_life", "_next", "_ringable", "_task")
 
-    def __init__(self, life: Lifetime) -> None:
+    def __init__(self, life: Lifetime, *, ringable: bool) -> None:
         self._life = life
+        self._ringable = ringable
         self._next: _Batch | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -74,7 +76,7 @@ class Syncs:
             self._next = None
             outcome: BaseException | None = None
             try:
-                await run_on_pool(batch.use, _fdatasync if batch.data_only else os.fsync, fd)
+                await self._sync(fd, batch)
             except asyncio.CancelledError as exc:
                 outcome = exc
                 raise
@@ -83,3 +85,15 @@ class Syncs:
             finally:
                 batch.use.drop()
                 batch.settle(outcome)
+
+    async def _sync(self, fd: int, batch: _Batch) -> None:
+        ring = ring_here() if self._ringable else None
+        future = None if ring is None else ring.fsync(self._life, fd, data_only=batch.data_only)
+        if future is not None:
+            try:
+                await future
+            except RingFailed:  # syncing once more is the only way to know
+                pass
+            else:
+                return
+        await run_on_pool(batch.use, _fdatasync if batch.data_only else os.fsync, fd)
