@@ -21,7 +21,6 @@ help: ## say what there is
 
 serve: ## serve the files in ROOT and the keys in DATA over HTTP on HOST:PORT
 	@$(setup) serve
-	@mkdir -p "$(ROOT)" "$(DATA)"
 	@exec "$(VENV)/bin/asyncstore" serve --root "$(ROOT)" --data "$(DATA)" --host "$(HOST)" --port "$(PORT)"
 
 test: ## run the tests

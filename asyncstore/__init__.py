@@ -27,7 +27,7 @@ TYPE_CHECKING = False  # importing typing for it would cost more than all the re
 if TYPE_CHECKING:  # the same names for type checkers, which do not follow __getattr__
     from types import ModuleType
 
-    from . import aio as aio, bdb as bdb, errors as errors, pool as pool
+    from . import aio as aio, bdb as bdb, errors as errors, http as http, pool as pool, testing as testing
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -30,7 +30,7 @@ EXTRAS = {
     "asyncstore.apps": "httptools",
     "asyncstore.bdb": "berkeleydb",
     "asyncstore.http": "httptools",
-    "asyncstore.testing": "pytest",
+    "asyncstore.testing.pytest_plugin": "pytest",
 }
 
 
