@@ -5,4 +5,142 @@ Which engine serves which call, and why, is in ``docs/reference/aio-engines.md``
 
 from __future__ import annotations
 
-__all__: tuple[str, ...] = ()
+from asyncstore.aio import (
+    path as path,
+)
+from asyncstore.aio._attributes import (
+    chmod as chmod,
+    chown as chown,
+    getxattr as getxattr,
+    lchmod as lchmod,
+    lchown as lchown,
+    listxattr as listxattr,
+    removexattr as removexattr,
+    setxattr as setxattr,
+    truncate as truncate,
+    utime as utime,
+)
+from asyncstore.aio._copy import (
+    copy as copy,
+)
+from asyncstore.aio._copy_tree import (
+    copytree as copytree,
+    move as move,
+)
+from asyncstore.aio._directories import (
+    listdir as listdir,
+    makedirs as makedirs,
+    mkdir as mkdir,
+    removedirs as removedirs,
+    rmdir as rmdir,
+)
+from asyncstore.aio._durable import (
+    pathsync as pathsync,
+    sync as sync,
+    syncfs as syncfs,
+)
+from asyncstore.aio._leftovers import (
+    remove_leftovers as remove_leftovers,
+)
+from asyncstore.aio._names import (
+    link as link,
+    readlink as readlink,
+    realpath as realpath,
+    remove as remove,
+    rename as rename,
+    rename2 as rename2,
+    renames as renames,
+    replace as replace,
+    symlink as symlink,
+    unlink as unlink,
+)
+from asyncstore.aio._nodes import (
+    mkfifo as mkfifo,
+    mknod as mknod,
+)
+from asyncstore.aio._remove import (
+    rmtree as rmtree,
+)
+from asyncstore.aio._scandir import (
+    DirEntry as DirEntry,
+    ScandirIterator as ScandirIterator,
+    scandir as scandir,
+)
+from asyncstore.aio._stat import (
+    access as access,
+    lstat as lstat,
+    stat as stat,
+    stat_many as stat_many,
+    statvfs as statvfs,
+)
+from asyncstore.aio._walk import (
+    walk as walk,
+)
+from asyncstore.aio._whole import (
+    append as append,
+    read as read,
+    read_many as read_many,
+    read_text as read_text,
+    write as write,
+    write_text as write_text,
+)
+from asyncstore.aio.errors import (
+    PartialWrite as PartialWrite,
+    TooLarge as TooLarge,
+)
+
+__all__ = (
+    "DirEntry",
+    "PartialWrite",
+    "ScandirIterator",
+    "TooLarge",
+    "access",
+    "append",
+    "chmod",
+    "chown",
+    "copy",
+    "copytree",
+    "getxattr",
+    "lchmod",
+    "lchown",
+    "link",
+    "listdir",
+    "listxattr",
+    "lstat",
+    "makedirs",
+    "mkdir",
+    "mkfifo",
+    "mknod",
+    "move",
+    "path",
+    "pathsync",
+    "read",
+    "read_many",
+    "read_text",
+    "readlink",
+    "realpath",
+    "remove",
+    "remove_leftovers",
+    "removedirs",
+    "removexattr",
+    "rename",
+    "rename2",
+    "renames",
+    "replace",
+    "rmdir",
+    "rmtree",
+    "scandir",
+    "setxattr",
+    "stat",
+    "stat_many",
+    "statvfs",
+    "symlink",
+    "sync",
+    "syncfs",
+    "truncate",
+    "unlink",
+    "utime",
+    "walk",
+    "write",
+    "write_text",
+)

@@ -106,6 +106,17 @@ def copy_file(
 
     `inherit`: as `Replacement` has it.
     """
+    try:
+        yield from _copy_file(src, dst, preserve, durable=durable, inherit=inherit)
+    except OSError as exc:
+        if exc.filename != src and not isinstance(exc, shutil.SameFileError):
+            exc.filename, exc.filename2 = src, dst  # not the temporary file's, which the caller has never heard of
+        raise
+
+
+def _copy_file(
+    src: str | bytes, dst: str | bytes, preserve: Preserve, *, durable: bool, inherit: bool
+) -> Generator[None, None, None]:
     # O_NONBLOCK: a FIFO is to be refused, not waited for
     source = os.open(src, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:

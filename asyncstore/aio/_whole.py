@@ -239,12 +239,11 @@ def _fill(fd: int, path: str | bytes, data: memoryview, *, truncated: bool, dura
 
 
 def _replace_blocking(path: str | bytes, data: memoryview, mode: int, intent: Intent, *, durable: bool) -> int:
-    with Replacement(path, mode=mode, durable=durable) as new:
-        try:
+    try:
+        with Replacement(path, mode=mode, durable=durable) as new:
             write_fully(new.fd, data)
             new.commit(intent)
-        except OSError as exc:
-            exc.filename = path
-            exc.filename2 = None
-            raise
+    except OSError as exc:
+        exc.filename, exc.filename2 = path, None  # not the temporary file's, which the caller has never heard of
+        raise
     return len(data)

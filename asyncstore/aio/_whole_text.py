@@ -1,8 +1,9 @@
 """Whole texts to bytes and back, with the rules that `open` has for encodings and line ends.
 
-A file read whole needs no incremental decoder: ``bytes.decode`` followed by the newline rule of io.TextIOWrapper gives
-the same text (tests/aio/test_whole.py holds it against `open`). Encoding comes before the file is touched, so a
-character that cannot be encoded costs nobody the old content.
+One decoding of the whole followed by the newline rule of io.TextIOWrapper gives the text that `open` reads. It has to
+be the *incremental* decoder that io uses: ``bytes.decode("utf-16")`` takes a text without byte order mark for native,
+the incremental one refuses it. Encoding comes before the file is touched, so a character that cannot be encoded costs
+nobody the old content.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 
 __all__ = ("TextRules",)
 
+_PLAIN = frozenset({"utf-8", "UTF-8", "utf8", "ascii", "latin-1"})  # codecs whose two decoders are known to agree
 _NEWLINES = (None, "", "\n", "\r", "\r\n")
 
 
@@ -38,8 +40,8 @@ class TextRules:
             raise TypeError(f"encoding should be str or None, not {type(encoding).__name__}")
         if encoding == "locale":
             encoding = locale.getencoding()
-        if encoding not in ("utf-8", "UTF-8"):
-            codecs.lookup(encoding)
+        if encoding not in _PLAIN:
+            "".encode(encoding)  # refuses what there is not, and what is no text encoding (hex)
         if errors is None:
             errors = "strict"
         elif not isinstance(errors, str):
@@ -52,7 +54,10 @@ class TextRules:
 
     def decode(self, data: bytes) -> str:
         """Return the text of `data`; raises UnicodeDecodeError."""
-        text = data.decode(self.encoding, self.errors)
+        if self.encoding in _PLAIN:
+            text = data.decode(self.encoding, self.errors)
+        else:
+            text = codecs.getincrementaldecoder(self.encoding)(self.errors).decode(data, final=True)
         if self.newline is None and "\r" in text:
             return text.replace("\r\n", "\n").replace("\r", "\n")
         return text
