@@ -11,6 +11,18 @@ from asyncstore.testing._cancel import (
     CancelReport as CancelReport,
     cancel_everywhere as cancel_everywhere,
 )
+from asyncstore.testing._chaos import ChaosProxy as ChaosProxy, Door as Door
+from asyncstore.testing._chaos_plan import (
+    Corrupt as Corrupt,
+    Delay as Delay,
+    Drop as Drop,
+    Fault as Fault,
+    Reset as Reset,
+    Split as Split,
+    Stall as Stall,
+    Throttle as Throttle,
+    Truncate as Truncate,
+)
 from asyncstore.testing._leaks import leak_check as leak_check
 from asyncstore.testing.errors import (
     CancelHang as CancelHang,
@@ -26,8 +38,19 @@ __all__ = (
     "CancelPoint",
     "CancelReport",
     "CancelSwallowed",
+    "ChaosProxy",
+    "Corrupt",
+    "Delay",
+    "Door",
+    "Drop",
+    "Fault",
     "Leaked",
+    "Reset",
     "ServerFailed",
+    "Split",
+    "Stall",
+    "Throttle",
+    "Truncate",
     "Unavailable",
     "cancel_everywhere",
     "leak_check",

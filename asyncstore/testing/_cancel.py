@@ -110,15 +110,16 @@ class _Run(Generic[T]):
         self.cancelled_again = False
         self.abandoned = False  # it hangs: whatever resumes it next ends it
         self.where = "not begun"
-        if moment is CancelMoment.BEFORE_START:
-            # not through the wrapper below: a coroutine inside a task that never starts would warn of not being awaited
-            self.task: asyncio.Future[T] = asyncio.ensure_future(awaitable)
-            self.cancelled = True
-            self.task.cancel()
-            return
+        self.task: asyncio.Task[T]
         self._coroutine = awaitable if inspect.iscoroutine(awaitable) else _await(awaitable)
         # asyncio.Task and not loop.create_task: an eager task factory would run the first step before it can be watched
-        self.task = asyncio.Task(self._main(), name=f"cancel_everywhere k={k}")
+        if moment is CancelMoment.BEFORE_START:
+            # the coroutine itself: inside one that never starts it would warn that nobody awaited it
+            self.task = asyncio.Task(self._coroutine)
+            self.cancelled = True
+            self.task.cancel()
+        else:
+            self.task = asyncio.Task(self._main(), name=f"cancel_everywhere k={k}")
 
     async def _main(self) -> T:
         return await self._drive()

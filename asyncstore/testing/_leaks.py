@@ -28,8 +28,8 @@ PAUSE = 0.01  # seconds between two looks
 
 # prefixes of thread names: idle workers are kept on purpose, by our pools and by the loop's default executor
 IDLE_WORKERS = ("asyncstore-", "asyncio_")
-# one per loop, made at the first use and closed with the loop
-LOOP_TARGETS = ("anon_inode:[io_uring]",)
+# what a loop opens once, at the first use, and closes with itself: our ring; libuv's spare descriptor against EMFILE
+LOOP_TARGETS = ("anon_inode:[io_uring]", "/dev/null")
 
 _FD_FOLDERS = ("/proc/self/fd", "/dev/fd")
 _FD_BOUND = 4096  # without either folder, numbers below this are tried; arbitrary, macOS starts with a limit of 256
@@ -96,8 +96,8 @@ class leak_check:  # noqa: N801  # used like contextlib's functions: `with leak_
     """Fail when a block leaves something open; ``with``, or ``async with`` to watch the running loop's tasks too.
 
     `descriptors`, `threads`, `tasks` and `children` say what is watched; tasks only in the asynchronous form, or when a
-    loop runs where `start` is called. Threads whose names begin with one of `idle_threads`, and descriptors whose
-    targets begin with one of `loop_targets`, do not count: pass ``()`` to count them. `settle` is how many seconds may
+    loop runs where `start` is called. Threads whose names begin with one of `idle_threads`, and the first new
+    descriptor of each of `loop_targets`, do not count: pass ``()`` to count them. `settle` is how many seconds may
     pass until everything is gone. `collect` runs the garbage collector before something is called a leak, so that what
     merely waits for it is not reported; without, an object that closes in ``__del__`` counts as a leak.
 
@@ -127,11 +127,7 @@ class leak_check:  # noqa: N801  # used like contextlib's functions: `with leak_
             raise RuntimeError("leak_check: start() was not called")
         now = self._look()
         return (
-            *(
-                f"file descriptor {identity[0]} -> {target}"
-                for identity, target in sorted(now.descriptors.items())
-                if identity not in before.descriptors
-            ),
+            *self._new_descriptors(before, now),
             *(
                 f"thread {thread.name!r}" + (" (daemon)" if thread.daemon else "")
                 for thread in sorted(now.threads - before.threads, key=lambda thread: thread.name)
@@ -193,15 +189,22 @@ class leak_check:  # noqa: N801  # used like contextlib's functions: `with leak_
 
     def _look(self) -> _Snapshot:
         return _Snapshot(
-            self._look_for_descriptors() if self.descriptors else {},
+            open_descriptors() if self.descriptors else {},
             self._look_for_threads() if self.threads else frozenset(),
             _tasks() if self.tasks else frozenset(),
             child_processes() if self.children else frozenset(),
         )
 
-    def _look_for_descriptors(self) -> dict[_Identity, str]:
-        found = open_descriptors()
-        return {identity: target for identity, target in found.items() if not target.startswith(self.loop_targets)}
+    def _new_descriptors(self, before: _Snapshot, now: _Snapshot) -> list[str]:
+        allowed = set(self.loop_targets)
+        found = []
+        for identity in sorted(now.descriptors.keys() - before.descriptors.keys()):
+            target = now.descriptors[identity]
+            if target in allowed:
+                allowed.remove(target)
+            else:
+                found.append(f"file descriptor {identity[0]} -> {target}")
+        return found
 
     def _look_for_threads(self) -> frozenset[threading.Thread]:
         return frozenset(thread for thread in threading.enumerate() if not thread.name.startswith(self.idle_threads))
