@@ -218,7 +218,6 @@ class Home:
             self.pool.crew.discard(job)
         if observers:
             self.pool.observe(job)
-        job.release()
 
     def _promote(self) -> None:
         """Hand over parked jobs in their order, as far as there is room; refuse them when the pool has closed."""

@@ -83,7 +83,6 @@ class Worker:
                 self.run(entry, crew)
             else:
                 self._run_lane(entry, crew)
-            del entry  # the last job's arguments must not live until the next job
 
     def _run_lane(self, lane: Lane, crew: Crew) -> None:
         deadline = _clock() + LANE_SLICE

@@ -134,6 +134,21 @@ async def test_the_discard_of_a_lane_job_comes_before_all_that_the_lane_still_ho
     assert order == ["rollback", "0", "1", "2"]
 
 
+async def test_a_result_cancelled_on_its_way_home_is_discarded_before_what_its_lane_still_holds(single, gate: Gate):
+    order: list[str] = []
+    lane = single.lane()
+    begin = asyncio.ensure_future(lane.run(int, on_discard=lambda _: order.append("rollback")))
+    held = asyncio.ensure_future(single.run(gate.hold))
+    await asyncio.sleep(0)
+    assert gate.begun.acquire(timeout=30)  # begin has ended; this thread has not taken its result yet
+    following = [lane.submit_nowait(order.append, str(n)) for n in range(2)]
+    begin.cancel()
+    await ticks(5)
+    gate.open.set()
+    await asyncio.gather(held, *following)
+    assert order == ["rollback", "0", "1"]
+
+
 async def test_timeouts_compose_with_run(pool, gate: Gate):
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):

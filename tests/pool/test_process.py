@@ -89,6 +89,37 @@ def test_the_interpreter_exits_without_a_hang_or_a_word(body):
     assert (done.returncode, done.stdout, done.stderr) == (0, "end\n", "")
 
 
+def test_no_job_begins_once_the_interpreter_is_going_down():
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            textwrap.dedent("""
+            import atexit, time
+            begun = []
+            def report():   # registered before the pool's own handler, so it runs after it
+                before = len(begun)
+                time.sleep(0.1)
+                print(len(begun) - before <= 1)
+            atexit.register(report)
+            import asyncio
+            from asyncstore.pool import Pool
+            pool = Pool(max_workers=1)
+            async def main():
+                for n in range(1000):
+                    pool.submit_nowait(lambda: (begun.append(n), time.sleep(0.001)))
+                await asyncio.sleep(0.01)
+            asyncio.run(main())
+            """),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("True\n", "")
+
+
 def test_results_of_a_closed_loop_are_discarded():
     done = run_program("""
         inside, leave, discarded = threading.Event(), threading.Event(), threading.Event()

@@ -83,11 +83,22 @@ async def test_a_loop_that_never_rests_gets_its_results_within_a_few_ticks(pool,
     await pool.run(int)
     busy = asyncio.ensure_future(hog())
     taken: list[int] = []
-    for _ in range(31):
+    for _ in range(300 if tick < 0.001 else 120):
         before = turns
         await pool.run(time.sleep, 0)
         taken.append(turns - before)
     stop = True
     await busy
-    median = sorted(taken)[len(taken) // 2]
-    assert median <= max(4, 0.002 / tick), taken
+    bound = max(4, 0.002 / tick)  # ticks: four of them or 2 ms
+    assert sorted(taken)[len(taken) // 2] <= bound
+    assert sum(taken) / len(taken) <= 2 * bound  # without the pump's donation single jobs take thousands
+
+
+async def test_a_worker_that_meets_slow_jobs_wakes_the_next_without_help_of_the_loop(pool):
+    """The loop's thread stays inside this test, so its pump cannot add a worker: only a worker can."""
+    for _ in range(100):  # the estimate rises slowly, as one slow measurement proves nothing
+        await pool.run(time.sleep, 0.0002)
+    met = threading.Barrier(3, timeout=30)
+    both = [pool.submit_nowait(met.wait), pool.submit_nowait(met.wait)]
+    met.wait()
+    await asyncio.gather(*both)
