@@ -49,7 +49,7 @@ class Job:
     )  # fmt: skip
 
     # The types are wide because a job of any call goes through the same queue; Pool.run restores the precise ones.
-    def __init__(  # one caller, on the hot path, where keywords cost
+    def __init__(  # noqa: PLR0917  # one caller, on the hot path, where keywords cost
         self,
         fn: Callable[..., Any],
         args: tuple[Any, ...],
