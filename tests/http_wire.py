@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -50,7 +51,11 @@ class Wire:
         if self._receive_buffer is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_buffer)
         sock.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(sock, self._address)
+        try:
+            await asyncio.get_running_loop().sock_connect(sock, self._address)
+        except OSError:
+            sock.close()
+            raise
         limit = 2**16 if self._receive_buffer is None else self._receive_buffer
         self.reader, self.writer = await asyncio.open_connection(sock=sock, limit=limit)
         return self
@@ -63,6 +68,12 @@ class Wire:
             await self.writer.wait_closed()
         except ConnectionError:
             pass  # the server has dropped us, which is for the test to judge
+
+    def reset(self) -> None:
+        """Drop the connection the hard way: the other side gets a reset, not an end of input."""
+        sock = self.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.writer.transport.abort()
 
     async def send(self, data: bytes) -> None:
         self.writer.write(data)
