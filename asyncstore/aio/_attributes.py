@@ -36,7 +36,7 @@ async def chmod(
 async def lchmod(path: StrOrBytesPath, mode: int) -> None:
     """Set the permission bits of a symbolic link itself, where links have some.
 
-    Raises NotImplementedError or OSError (EOPNOTSUPP) elsewhere, as on Linux. Cancelled once begun, the mode may be set.
+    Raises NotImplementedError or OSError (EOPNOTSUPP) elsewhere (Linux). Cancelled once begun, the mode may be set.
     """
     await chmod(check_path(path), mode, follow_symlinks=False)
 

@@ -19,7 +19,7 @@ from tests.aio.rest import settled
 NAMESAKES = (
     "access", "chmod", "chown", "getxattr", "lchown", "link", "listdir", "listxattr", "lstat", "makedirs", "mkdir",
     "mkfifo", "mknod", "readlink", "remove", "removedirs", "removexattr", "rename", "renames", "replace", "rmdir",
-    "setxattr", "stat", "statvfs", "symlink", "sync", "truncate", "unlink", "utime",
+    "setxattr", "stat", "statvfs", "symlink", "sync", "truncate", "unlink",
 )  # fmt: skip
 
 
