@@ -1,0 +1,251 @@
+"""Real servers for the length of a test: started on a free loopback port, in a folder of their own, and gone after.
+
+`ServerProgram` says how a program is started; `TemporaryServer` does it. Both are synchronous, because a server is
+mostly shared by a whole test session and started outside any loop; on a loop, call them through ``asyncio.to_thread``.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from asyncstore.testing.errors import ServerFailed, Unavailable
+
+HOST = "127.0.0.1"
+START_TIMEOUT = 30.0  # seconds until it accepts: databases initialise a folder first, on a busy machine
+STOP_TIMEOUT = 10.0  # seconds between SIGTERM and SIGKILL
+PORT_ATTEMPTS = 5  # a port that was free may be taken before the server binds it; each attempt takes another
+_PAUSE = 0.01  # seconds between two attempts to connect
+_SHOWN = 4000  # bytes of the server's output in an error: its last words
+_SYSTEM_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/sbin")  # where servers live, and PATH of a user often leaves out
+
+
+@dataclass(frozen=True, slots=True)
+class ServerProgram:
+    """How to start a server: `program` is what to run, `package` what to install for it.
+
+    ``command(path, port, folder)`` returns the whole command line, for the program found at `path`, listening on
+    `port` of 127.0.0.1 and keeping all its files below `folder`. It may prepare the folder.
+    """
+
+    program: str
+    package: str
+    command: Callable[[str, int, Path], Sequence[str]]
+
+    def find(self) -> str:
+        """Return the path of the program; `Unavailable`, with what to install, when it is not there."""
+        path = os.pathsep.join((os.environ.get("PATH", os.defpath), *_SYSTEM_FOLDERS))
+        found = shutil.which(self.program, path=path)
+        if found is None:
+            raise Unavailable(f"{self.program} is not installed; install the package {self.package}")
+        return found
+
+
+def _memcached(path: str, port: int, folder: Path) -> list[str]:
+    command = [path, "-l", HOST, "-p", str(port), "-U", "0", "-m", "64", "-t", "2", "-P", str(folder / "pid")]
+    return [*command, "-u", "root"] if os.geteuid() == 0 else command  # it refuses to run as root unless told to
+
+
+MEMCACHED = ServerProgram("memcached", "memcached", _memcached)
+
+
+class TemporaryServer:
+    """A running server, from `start` (or ``with``) to `stop`.
+
+    `arguments` follow the program's own. `timeout` is how many seconds it may take until it accepts connections. After
+    the start, `host` and `port` are where it listens, `folder` holds its files until the stop, and `output()` is what
+    it printed so far.
+    """
+
+    host = HOST
+
+    def __init__(
+        self, program: ServerProgram, *, arguments: Sequence[str] = (), timeout: float = START_TIMEOUT
+    ) -> None:
+        self._program = program
+        self._arguments = tuple(arguments)
+        self._timeout = timeout
+        self._process: subprocess.Popen[bytes] | None = None
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._log: IO[bytes] | None = None
+        self.port = 0
+
+    def __repr__(self) -> str:
+        state = f"pid {self._process.pid} at {self.host}:{self.port}" if self._process else "not running"
+        return f"<TemporaryServer {self._program.program}, {state}>"
+
+    @property
+    def folder(self) -> Path:
+        """Where its files are; `RuntimeError` when it is not running."""
+        if self._folder is None:
+            raise RuntimeError(f"{self!r} has no folder")
+        return Path(self._folder.name)
+
+    @property
+    def pid(self) -> int:
+        """Its process id; `RuntimeError` when it is not running."""
+        return self._running().pid
+
+    def start(self) -> None:
+        """Start it and return when it accepts connections.
+
+        Raises `Unavailable` when the program is not installed; `ServerFailed`, with what it printed, when it ends early
+        or does not accept in time; `RuntimeError` when it runs already. After a failure nothing is left.
+        """
+        if self._process is not None:
+            raise RuntimeError(f"{self!r} was started already")
+        path = self._program.find()
+        self._folder = tempfile.TemporaryDirectory(prefix=f"{self._program.program}-", ignore_cleanup_errors=True)
+        try:
+            for attempt in range(1, PORT_ATTEMPTS + 1):
+                self.port = _free_port()
+                try:
+                    self._launch(path)
+                except ServerFailed as failure:
+                    if attempt == PORT_ATTEMPTS or "in use" not in str(failure).lower():
+                        raise
+                else:
+                    return
+        except BaseException:
+            self._clean_up()
+            raise
+
+    def stop(self) -> None:
+        """End it, by SIGTERM and after a while by SIGKILL, and remove its folder; further calls do nothing."""
+        try:
+            self._end(signal.SIGTERM)
+        finally:
+            self._clean_up()
+
+    def kill(self) -> None:
+        """End it by SIGKILL, as a crash would; its folder stays, for `restart`."""
+        self._end(signal.SIGKILL)
+
+    def restart(self) -> None:
+        """Start it again on the same port and the same files, after `kill` or in the place of what runs.
+
+        Raises what `start` does; somebody else may have taken the port meanwhile.
+        """
+        self._end(signal.SIGTERM)
+        if self._folder is None:
+            raise RuntimeError(f"{self!r} was not started yet, or was stopped")
+        self._launch(self._program.find())
+
+    def pause(self) -> None:
+        """Stop it where it stands (SIGSTOP): the kernel still accepts connections for it, and nothing answers."""
+        self._running().send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on after `pause`."""
+        self._running().send_signal(signal.SIGCONT)
+
+    def output(self) -> str:
+        """What it has printed so far, on both streams; empty after the stop."""
+        if self._folder is None:
+            return ""
+        return (self.folder / "output.log").read_text(errors="replace")
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def __del__(self) -> None:
+        if getattr(self, "_process", None) is not None:
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=1)
+            self.stop()
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            raise RuntimeError(f"{self!r} is not running")
+        return self._process
+
+    def _launch(self, path: str) -> None:
+        """Start the process and wait until it accepts; on failure the process is gone, the folder stays."""
+        if _accepts(self.port):  # what accepts there is not ours, and would be taken for it
+            raise ServerFailed(f"port {self.port} is in use by another program")
+        if self._log is None:
+            self._log = open(self.folder / "output.log", "ab", buffering=0)
+        command = [*self._program.command(path, self.port, self.folder), *self._arguments]
+        # a session of its own: Ctrl-C in the terminal is for the tests, which then stop the server in order
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            cwd=self.folder,
+            start_new_session=True,
+        )
+        try:
+            self._wait_until_it_accepts(command)
+        except BaseException:
+            self._end(signal.SIGKILL)
+            raise
+
+    def _wait_until_it_accepts(self, command: Sequence[str]) -> None:
+        deadline = time.monotonic() + self._timeout
+        process = self._running()
+        while True:
+            accepted = _accepts(self.port)
+            # asked after the connect: whoever accepted may have taken the port just before ours could
+            if process.poll() is not None:
+                raise self._failure(command, f"ended with status {process.returncode}")
+            if accepted:
+                return
+            if time.monotonic() > deadline:
+                raise self._failure(command, f"accepts no connection on port {self.port} after {self._timeout} s")
+            time.sleep(_PAUSE)
+
+    def _failure(self, command: Sequence[str], what: str) -> ServerFailed:
+        said = self.output()[-_SHOWN:].strip() or "nothing"
+        return ServerFailed(f"{self._program.program} {what}; command: {' '.join(command)}; it printed: {said}")
+
+    def _end(self, with_signal: signal.Signals) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.send_signal(with_signal)
+        process.send_signal(signal.SIGCONT)  # a paused one would not see SIGTERM
+        try:
+            process.wait(STOP_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def _clean_up(self) -> None:
+        log, self._log = self._log, None
+        if log is not None:
+            log.close()
+        folder, self._folder = self._folder, None
+        if folder is not None:
+            folder.cleanup()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _accepts(port: int) -> bool:
+    try:
+        socket.create_connection((HOST, port), timeout=1.0).close()
+    except OSError:
+        return False
+    return True
