@@ -20,6 +20,10 @@ from asyncstore.aio._attributes import (
     truncate as truncate,
     utime as utime,
 )
+from asyncstore.aio._change import (
+    Change as Change,
+    ChangeKind as ChangeKind,
+)
 from asyncstore.aio._copy import (
     copy as copy,
 )
@@ -38,6 +42,9 @@ from asyncstore.aio._durable import (
     pathsync as pathsync,
     sync as sync,
     syncfs as syncfs,
+)
+from asyncstore.aio._group import (
+    Group as Group,
 )
 from asyncstore.aio._leftovers import (
     remove_leftovers as remove_leftovers,
@@ -58,6 +65,10 @@ from asyncstore.aio._nodes import (
     mkfifo as mkfifo,
     mknod as mknod,
 )
+from asyncstore.aio._priority import (
+    current_priority as current_priority,
+    priority as priority,
+)
 from asyncstore.aio._remove import (
     rmtree as rmtree,
 )
@@ -76,6 +87,10 @@ from asyncstore.aio._stat import (
 from asyncstore.aio._walk import (
     walk as walk,
 )
+from asyncstore.aio._watch import (
+    Watcher as Watcher,
+    watch as watch,
+)
 from asyncstore.aio._whole import (
     append as append,
     read as read,
@@ -85,21 +100,30 @@ from asyncstore.aio._whole import (
     write_text as write_text,
 )
 from asyncstore.aio.errors import (
+    GroupClosed as GroupClosed,
     PartialWrite as PartialWrite,
     TooLarge as TooLarge,
+    WatchLimit as WatchLimit,
 )
 
 __all__ = (
+    "Change",
+    "ChangeKind",
     "DirEntry",
+    "Group",
+    "GroupClosed",
     "PartialWrite",
     "ScandirIterator",
     "TooLarge",
+    "WatchLimit",
+    "Watcher",
     "access",
     "append",
     "chmod",
     "chown",
     "copy",
     "copytree",
+    "current_priority",
     "getxattr",
     "lchmod",
     "lchown",
@@ -114,6 +138,7 @@ __all__ = (
     "move",
     "path",
     "pathsync",
+    "priority",
     "read",
     "read_many",
     "read_text",
@@ -141,6 +166,7 @@ __all__ = (
     "unlink",
     "utime",
     "walk",
+    "watch",
     "write",
     "write_text",
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from asyncstore.errors import Closed, Error
 
-__all__ = ("FileClosed", "GroupClosed", "PartialWrite", "TooLarge")
+__all__ = ("FileClosed", "GroupClosed", "PartialWrite", "TooLarge", "WatchLimit")
 
 
 class FileClosed(Closed, ValueError):
@@ -31,3 +31,7 @@ class PartialWrite(Error, OSError):
 
 class TooLarge(Error, OSError):
     """A file holds more bytes than the caller's `max_bytes` allows; nothing of it is returned. `errno` is EFBIG."""
+
+
+class WatchLimit(Error, OSError):
+    """The system has no more inotify watches or instances to give; `strerror` names the setting that bounds them."""
