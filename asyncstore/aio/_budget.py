@@ -37,8 +37,9 @@ class _Turn:
         """Look at the clock, and make sure that the end of this turn will be noticed."""
         loop = asyncio.get_running_loop()
         if self.loop is not loop:  # the first look of this turn, or a loop that stopped before its callback ran
+            if self.loop is not None:
+                self.hits = 1  # what was counted belongs to the other loop's last turn
             self.loop = loop
-            self.hits = min(self.hits, HITS)
             self.deadline = perf_counter() + SECONDS
             loop.call_soon(self.end, loop)
         elif self.hits < HITS and perf_counter() >= self.deadline:

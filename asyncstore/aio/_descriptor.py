@@ -117,8 +117,8 @@ class Descriptor(Nowait):
     async def pread(self, n: int, offset: int) -> bytes:
         """Return `n` bytes from `offset`, fewer only at the end of the file.
 
-        Raises FileClosed, ValueError for a negative `n` and OSError. Cancelled, it drops the data; the read may still
-        be under way.
+        Raises FileClosed, ValueError for a negative `n` or `offset` and OSError. Cancelled, it drops the data; the read
+        may still be under way.
         """
         data = self.read_cached(n, offset)
         if data is not None:

@@ -125,9 +125,11 @@ class Nowait:
     def read_cached(self, n: int, offset: int) -> bytes | None:
         """Return `n` bytes from `offset`, fewer only at the end of the file; None when that might block.
 
-        Raises FileClosed, ValueError for a negative `n`, OSError for a negative `offset` (EINVAL) and for what the file
-        system reports (EIO). Counts as one hit for `_budget.spend`, which is the caller's to call.
+        Raises FileClosed, ValueError for a negative `n` or `offset`, OSError for what the file system reports (EIO).
+        Counts as one hit for `_budget.spend`, which is the caller's to call.
         """
+        if offset < 0:
+            raise _negative(offset)
         if self._mode is not _NOWAIT:
             return self._read_otherwise(n, offset)
         scratch = _scratch
@@ -147,6 +149,8 @@ class Nowait:
 
     def readv_cached(self, views: list[memoryview], total: int, offset: int) -> int | None:
         """Fill `views`, of `total` bytes, as `read_cached` would; return the count, None when it might block."""
+        if offset < 0:
+            raise _negative(offset)
         mode = self._mode
         if total > INLINE_LIMIT or (mode is not _NOWAIT and mode is not Mode.MEMORY):
             return None
@@ -164,8 +168,10 @@ class Nowait:
     def write_cached(self, view: memoryview, offset: int) -> int:
         """Write what of `view` can be written at `offset` without blocking; return the count, 0 when that is nothing.
 
-        Raises OSError as pwrite(2) does.
+        Raises ValueError for a negative `offset`, OSError as pwrite(2) does.
         """
+        if offset < 0:
+            raise _negative(offset)
         device = self._device
         if device is None or self._sync or view.nbytes > INLINE_LIMIT:
             return 0
@@ -235,3 +241,8 @@ class Nowait:
         """Whether the file ends at or before `end`. Its device is local, so fstat asks nobody."""
         device = self._device
         return device is not None and device.local and os.fstat(self.fd).st_size <= end
+
+
+def _negative(offset: int) -> ValueError:
+    """Return the error for an offset before the file; preadv2(2) and io_uring take -1 for the current position."""
+    return ValueError(f"an offset should not be negative, got {offset}")
