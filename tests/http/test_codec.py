@@ -65,8 +65,8 @@ GOOD: dict[str, tuple[bytes, list[Event]]] = {
         [head("PUT", "/x", (b"transfer-encoding", b"Chunked"), length=None), EndOfBody()],
     ),
     "pipeline": (
-        b"GET /1 HTTP/1.1\r\n" + HOST + b"\r\nPUT /2 HTTP/1.1\r\n" + HOST + b"Content-Length: 2\r\n\r\nhiGET /3 HTTP/1.1\r\n"
-        + HOST + b"\r\n",
+        b"GET /1 HTTP/1.1\r\n" + HOST + b"\r\nPUT /2 HTTP/1.1\r\n" + HOST + b"Content-Length: 2\r\n\r\nhi"
+        b"GET /3 HTTP/1.1\r\n" + HOST + b"\r\n",
         [head("GET", "/1"), head("PUT", "/2", (b"content-length", b"2"), length=2), BodyData(b"hi"), EndOfBody(),
          head("GET", "/3")],
     ),
@@ -76,7 +76,8 @@ GOOD: dict[str, tuple[bytes, list[Event]]] = {
          BodyData(b"x"), EndOfBody()],
     ),
     "offered upgrade": (
-        b"GET / HTTP/1.1\r\n" + HOST + b"Connection: Upgrade\r\nUpgrade: h2c\r\n\r\nGET /2 HTTP/1.1\r\n" + HOST + b"\r\n",
+        b"GET / HTTP/1.1\r\n" + HOST + b"Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+        b"GET /2 HTTP/1.1\r\n" + HOST + b"\r\n",
         [head("GET", "/", (b"connection", b"Upgrade"), (b"upgrade", b"h2c")), head("GET", "/2")],
     ),
     "offered upgrade with a body that looks like a request": (

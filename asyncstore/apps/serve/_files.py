@@ -6,6 +6,7 @@ import contextlib
 import os
 import stat
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Self
 
 from asyncstore.aio._descriptor import Descriptor
@@ -70,7 +71,11 @@ class Files:
         self._refuse_hidden(names, 403, "such names are not for clients")
         if method == "PUT":
             return self._put(request, names)
-        return self._post(request, names) if method == "POST" else self._delete(request, names)
+        return (
+            self._post(request, names)
+            if method == "POST"
+            else self._delete(request, names, directory_only=is_directory)
+        )
 
     def _allowed(self, *, is_directory: bool) -> str:
         if self._read_only:
@@ -156,12 +161,13 @@ class Files:
                 await sink.write(data)
             return await sink.commit(check)
 
-    async def _delete(self, request: Request, names: list[bytes]) -> Response:
+    async def _delete(self, request: Request, names: list[bytes], *, directory_only: bool) -> Response:
         if not names:
             raise HTTPError(403, "the root itself stays")
 
         async def delete() -> Response:
-            await self._pool.run(self._tree.delete, names, _condition(request))
+            remove = partial(self._tree.delete, names, _condition(request), directory_only=directory_only)
+            await self._pool.run(remove)
             return Response(204)
 
         return await self._run(delete)

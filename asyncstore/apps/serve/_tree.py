@@ -223,15 +223,15 @@ class Tree:
             os.close(parent)
         return self._open(names, _LIST)
 
-    def delete(self, names: Sequence[bytes], check: Check) -> None:
-        """Remove a file, a link or an empty directory, for good once this returns."""
+    def delete(self, names: Sequence[bytes], check: Check, *, directory_only: bool = False) -> None:
+        """Remove a file, a link or an empty directory, for good once this returns; or the latter alone."""
         *parents, name = names
         directory = self._open(parents, _LIST)
         try:
             with self._lock:
                 status = os.stat(name, dir_fd=directory, follow_symlinks=False)
                 check(status)
-                if stat.S_ISDIR(status.st_mode):
+                if directory_only or stat.S_ISDIR(status.st_mode):
                     os.rmdir(name, dir_fd=directory)
                 else:
                     os.unlink(name, dir_fd=directory)
