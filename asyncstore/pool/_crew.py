@@ -19,6 +19,7 @@ where that can happen the state is whole, and at worst a worker too many is woke
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 import weakref
@@ -32,6 +33,11 @@ from asyncstore.pool._worker import Worker, discard
 from asyncstore.pool.errors import WorkerStartError
 
 CORE_WORKERS = 8  # workers wake each other up to this many; more only when the queue stands still
+
+# With the GIL, a submitter that appends and then finds a worker awake need not take the lock: a worker that parks first
+# counts itself out and then looks at the queue, so one of the two sees the other. Without the GIL nothing orders the
+# two looks, and the lock has to.
+UNLOCKED: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 _clock = time.perf_counter_ns
 
@@ -60,8 +66,6 @@ class Crew:
         self._levels: tuple[deque[Job | Lane], ...] = (self._queues[0],)
         self._lanes: weakref.WeakSet[Lane] = weakref.WeakSet()
         self._named = 0
-        self._admitted = 0
-        self._begun_seen = 0
         self._begun_at_prod = -1
 
     # The queue
@@ -72,12 +76,21 @@ class Crew:
         Raises `WorkerStartError` when no thread runs and none can be started; the job is then withdrawn.
         """
         lane = job.lane
-        with self.lock:
-            self._admitted += 1
-            if lane is None:
-                self._queue(job.priority).append(job)
+        if lane is None:
+            queue = self._queues.get(job.priority)
+            if queue is not None and UNLOCKED:
+                queue.append(job)
+                if self.awake:
+                    return
             else:
-                lane.jobs.append(job)
+                with self.lock:
+                    self._queue(job.priority).append(job)
+        else:
+            lane.jobs.append(job)
+            if lane.active and UNLOCKED:
+                return
+        with self.lock:
+            if lane is not None:
                 if lane.active:
                     return
                 lane.active = True
@@ -99,7 +112,6 @@ class Crew:
             self.retired.discarded += 1
             usable = not self.ending
             if usable:
-                self._admitted += 1
                 if lane is None:
                     self._queue(4).append(clean_up)
                 else:
@@ -140,17 +152,10 @@ class Crew:
         """Tell whether an entry waits for a worker."""
         return any(self._levels)
 
-    def has_room(self, max_pending: int) -> bool:
-        """Tell whether fewer than `max_pending` jobs wait for a worker."""
-        if self._admitted - self._begun_seen < max_pending:
-            return True
-        return self.waiting() < max_pending  # the sum over the workers only when the last known one does not do
-
-    def waiting(self) -> int:
-        """Count the jobs handed over and not yet begun."""
+    def begun(self) -> int:
+        """Count the jobs that have been begun, dropped or withdrawn, ever."""
         with self.lock:
-            self._begun_seen = self.retired.begun + sum(worker.counters.begun for worker in self.workers)
-            return self._admitted - self._begun_seen
+            return self.retired.begun + sum(worker.counters.begun for worker in self.workers)
 
     def withdraw_all(self) -> list[Job]:
         """Empty the queue and all lanes, and return the jobs that were in them."""
@@ -165,8 +170,9 @@ class Crew:
             for lane in self._lanes:
                 withdrawn += lane.jobs
                 lane.jobs.clear()
-            self.retired.begun += len(withdrawn)
-            self.retired.dropped += len(withdrawn)
+            withdrawn_jobs = sum(job.home is not None for job in withdrawn)
+            self.retired.begun += withdrawn_jobs
+            self.retired.dropped += withdrawn_jobs
         return withdrawn
 
     # Lanes
@@ -179,9 +185,10 @@ class Crew:
     def finish_lane(self, lane: Lane) -> bool:
         """Leave a lane that is empty; False when a job has come in meanwhile."""
         with self.lock:
+            lane.active = False  # before the look, see UNLOCKED
             if lane.jobs:
+                lane.active = True
                 return False
-            lane.active = False
             return True
 
     def requeue_lane(self, lane: Lane) -> None:
@@ -231,7 +238,6 @@ class Crew:
                 raise WorkerStartError("the system refused a thread for the pool's first worker") from error
 
     def _withdraw(self, job: Job) -> None:
-        self._admitted -= 1
         if job.lane is None:
             self._queues[job.priority].remove(job)
         else:
@@ -262,9 +268,10 @@ class Crew:
     def park(self, worker: Worker) -> bool | None:
         """Let a worker rest: True to park, None when there is work after all, False to end."""
         with self.lock:
+            self.awake -= 1  # before the look, see UNLOCKED
             if any(self._levels):
+                self.awake += 1
                 return None
-            self.awake -= 1
             if not self.ending:
                 self.idle.append(worker)
                 return True

@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import _thread
 import asyncio
+import logging
 import threading
 import time
 import weakref
@@ -50,6 +51,8 @@ BUSY_SHARE = (
 )
 
 _clock = time.perf_counter_ns
+_RETURNED = JobState.RETURNED
+_logger = logging.getLogger("asyncstore.pool")
 # Per-thread CPU time tells a busy loop from one that waits in its poller. Where it is missing, every loop counts as
 # busy.
 _cpu_clock = getattr(time, "thread_time_ns", _clock)
@@ -59,8 +62,9 @@ class Home:
     """The meeting point of one pool and one loop. Workers touch only `hand_back`, `wake`, `bury` and the flags."""
 
     __slots__ = (
-        "__weakref__", "_armed", "_cpu_mark", "_gate",  "_quiet_since", "_wall_mark",
-        "batches", "dead", "done", "lock", "loop", "outstanding", "parked", "pool", "wakeups", "wants", "woken",
+        "__weakref__", "_cpu_mark", "_gate", "_quiet_since", "_wall_mark",
+        "alert", "armed", "batches", "dead", "done", "lock", "loop", "outstanding", "parked", "pool", "submitted",
+        "wakeups", "wants", "woken",
     )  # fmt: skip
 
     def __init__(self, pool: Pool, loop: asyncio.AbstractEventLoop) -> None:
@@ -68,16 +72,18 @@ class Home:
         self.loop = weakref.ref(loop, self._loop_is_gone)  # ids are reused, so look here before you trust one
         self.done: deque[Job] = deque()
         self.parked: dict[Job, None] = {}  # ordered, and a cancelled submitter leaves in O(1)
+        self.submitted = 0  # jobs handed over, ever
         self.outstanding = 0  # jobs handed over and not yet taken home
         self.lock = threading.Lock()
         self.woken = False
         self.wants = False  # the loop's thread blocks on _gate and wants to be released
         self.dead = False
+        self.alert = False  # wants or dead: the one flag that workers look at
         self.wakeups = 0
         self.batches = [0] * BUCKETS
         self._gate = threading.Lock()
         self._gate.acquire()
-        self._armed = False
+        self.armed = False
         self._quiet_since = self._wall_mark = self._cpu_mark = 0
 
     def is_abandoned(self) -> bool:
@@ -85,21 +91,19 @@ class Home:
         loop = self.loop()
         if loop is not None and not loop.is_closed():
             return False
-        self.dead = True
+        self.dead = self.alert = True
         self.bury()
         return True
 
     # Worker side
 
     def hand_back(self, job: Job) -> None:
-        """Put a job that ended into `done` and make sure that the loop learns of it."""
+        """Put a job that ended into `done` and make sure that the loop learns of it; `Worker.run` does it by itself."""
         self.done.append(job)
         if not self.woken:
             self.wake()
-        if self.wants and not self.pool.crew.has_work():
-            self._release()
-        if self.dead:
-            self.bury()
+        if self.alert:
+            self.attend()
 
     def wake(self) -> None:
         """Ask the loop to take finished jobs home, unless it has been asked already."""
@@ -109,13 +113,20 @@ class Home:
             self.woken = True
             self.wakeups += 1
         loop = self.loop()
-        if loop is None:
-            self.dead = True
-            return
         try:
-            loop.call_soon_threadsafe(self.drain)
+            if loop is not None:
+                loop.call_soon_threadsafe(self.drain)
+                return
         except RuntimeError:  # the loop is closed: nobody will ever ask for these results
-            self.dead = True
+            _logger.debug("a loop was closed while jobs of it were running")
+        self.dead = self.alert = True
+
+    def attend(self) -> None:
+        """Do what `alert` asks of a worker that has just handed a job back."""
+        if self.dead:
+            self.bury()
+        elif self.wants and not self.pool.crew.has_work():
+            self._release()
 
     def refuse(self, future: asyncio.Future[Any], error: Exception) -> None:
         """Fail the future of a job that is left behind; the job comes home, or is discarded, whenever it ends."""
@@ -125,7 +136,7 @@ class Home:
         try:
             loop.call_soon_threadsafe(_fail, future, error)
         except RuntimeError:
-            self.dead = True  # closed: nobody waits
+            self.dead = self.alert = True  # closed: nobody waits
 
     def _release(self) -> None:
         with self.lock:
@@ -146,26 +157,21 @@ class Home:
         # Runs wherever the loop is freed, perhaps inside another thread's critical section: it must take no lock,
         # neither ours nor threading.Thread's. Results that nobody took are rare here, so a thread for them is no
         # cost.
-        self.dead = True
+        self.dead = self.alert = True
         if self.done:
             _thread.start_new_thread(self.bury, ())
 
     # Loop side
 
-    def expect(self, loop: asyncio.AbstractEventLoop, submitted: int) -> None:
-        """Count a job that was handed over, and start the pump if it is not running."""
-        self.outstanding += 1
-        if not self._armed:
-            self._arm(loop, submitted)
-
     def park(self, loop: asyncio.AbstractEventLoop, job: Job) -> None:
         """Keep a job until the pool has room for it."""
         self.parked[job] = None
-        if not self._armed:
-            self._arm(loop, job.submitted)
+        if not self.armed:
+            self.arm(loop, job.submitted)
 
-    def _arm(self, loop: asyncio.AbstractEventLoop, now: int) -> None:
-        self._armed = True
+    def arm(self, loop: asyncio.AbstractEventLoop, now: int) -> None:
+        """Start the pump, which runs until no job is out."""
+        self.armed = True
         self._quiet_since = self._wall_mark = now
         self._cpu_mark = _cpu_clock()
         loop.call_later(PUMP_PERIOD, self._pump)
@@ -176,16 +182,19 @@ class Home:
             self.woken = False
         pool = self.pool
         done = self.done
-        limit = pool.max_poll_jobs or len(done)
+        limit = min(len(done), pool.max_poll_jobs or len(done))
         deadline = _clock() + int(pool.max_poll_time * 1e9) if pool.max_poll_time else None
         taken = 0
         while taken < limit:
-            try:
-                job = done.popleft()
-            except IndexError:
-                break
+            job = done.popleft()
             taken += 1
-            self._deliver(job)
+            future = job.future
+            if job.state is _RETURNED and not future.done():  # type: ignore[union-attr]  # released when discarded only
+                future.set_result(job.result)  # type: ignore[union-attr]  # as above
+            else:
+                self._settle(job)
+            if pool.observers:
+                pool.observe(job)
             if deadline is not None and _clock() >= deadline:
                 break
         if taken:
@@ -206,18 +215,13 @@ class Home:
         if loop is not None:
             loop.call_soon(self.drain)
 
-    def _deliver(self, job: Job) -> None:
+    def _settle(self, job: Job) -> None:
+        """Take a job home that did not simply return to a caller who waits."""
         future = job.future
-        observers = self.pool.observers
-        if future is not None and not future.done():
-            if job.error is None:
-                future.set_result(job.result)
-            else:
-                future.set_exception(_presentable(job.error))
-        elif job.state is JobState.RETURNED:  # cancelled after it had ended and before it came home
+        if job.state is JobState.RETURNED:  # cancelled after it had ended and before it came home
             self.pool.crew.discard(job)
-        if observers:
-            self.pool.observe(job)
+        elif future is not None and not future.done():
+            future.set_exception(_presentable(job.error))
 
     def _promote(self) -> None:
         """Hand over parked jobs in their order, as far as there is room; refuse them when the pool has closed."""
@@ -231,7 +235,7 @@ class Home:
                 del self.parked[job]
                 job.state = JobState.REFUSED
                 future.set_exception(PoolClosed("the pool was closed before it took the job"))
-            elif not pool.crew.has_room(pool.max_pending):
+            elif not pool.has_room(self):
                 return
             else:
                 del self.parked[job]
@@ -241,11 +245,12 @@ class Home:
                     future.set_exception(error)
                 else:
                     self.outstanding += 1
+                    self.submitted += 1
 
     def _pump(self) -> None:
         loop = self.loop()
         if loop is None or not (self.outstanding or self.parked):
-            self._armed = False
+            self.armed = False
             return
         now = _clock()
         cpu = _cpu_clock()
@@ -263,13 +268,14 @@ class Home:
     def _donate(self) -> None:
         """Give the GIL to the workers until one has caught up, at most for `DONATION`."""
         with self.lock:
-            self.wants = True
+            self.wants = self.alert = True
         released = self._gate.acquire(timeout=DONATION)
         with self.lock:
             if self.wants:
                 self.wants = False
             elif not released:  # a worker released the gate just after the time was up: take that back
                 self._gate.acquire()
+            self.alert = self.dead
 
 
 def _presentable(error: BaseException) -> BaseException:

@@ -70,10 +70,12 @@ class Job:
         self.on_discard = on_discard
         self.context = context
         self.submitted = submitted
-        self.started = self.ended = 0
         self.state = JobState.QUEUED
-        self.result: Any = None
-        self.error: BaseException | None = None
+
+    started: int  # ns, and the next three: set by the worker, so there only from the state that promises them
+    ended: int
+    result: Any
+    error: BaseException
 
     @property
     def name(self) -> str:
@@ -85,5 +87,5 @@ class Job:
 
     def release(self) -> None:
         """Drop what the job refers to: a traceback that holds the worker's frame must not keep it all alive."""
-        self.result = self.error = self.future = self.context = self.on_discard = None
+        self.result = self.future = self.context = self.on_discard = None
         self.args = ()

@@ -59,6 +59,9 @@ class PoolState(Enum):
     CLOSED = "closed"
 
 
+_OPEN = PoolState.OPEN  # a global name is found faster than a member of an enumeration
+
+
 class Pool:
     """A pool of daemon worker threads.
 
@@ -96,13 +99,13 @@ class Pool:
         self.observers: tuple[Observer, ...] = ()
         self.crew = Crew(name, max_workers, idle_timeout, _weakly(self))
         self._state = PoolState.OPEN
-        self._homes: dict[
-            int, Home
-        ] = {}  # by id of the loop: a home knows its loop by weak reference, so ids can be reused
+        # By id of the loop: a home knows its loop by weak reference, so that an id can be told from its reuse.
+        self._homes: dict[int, Home] = {}
+        self._submitted_before = 0  # jobs of loops that are gone
         pools.add(self)
 
     def __repr__(self) -> str:
-        return f"<Pool {self.name!r} {self._state.value} workers={len(self.crew.workers)} queued={self.crew.waiting()}>"
+        return f"<Pool {self.name!r} {self._state.value} workers={len(self.crew.workers)} queued={self.waiting()}>"
 
     # Submitting: on the loop's thread
 
@@ -168,14 +171,18 @@ class Pool:
         on_discard: Callable[[T], object] | None,
     ) -> T:
         """Submit for `run` of the pool or of a lane, wait for room and for the result."""
-        job, home, loop = self._make_job(lane, priority, fn, args, on_discard)
-        future: asyncio.Future[T] | None = job.future
-        assert future is not None  # every job that a caller submits has one; for the type checker
-        if home.parked or not self.crew.has_room(self.max_pending):
+        loop = asyncio.get_running_loop()
+        if self._state is not _OPEN:
+            raise PoolClosed
+        home = self._homes.get(id(loop))
+        if home is None or home.loop() is not loop:
+            home = self._settle(loop)
+        future: asyncio.Future[T] = loop.create_future()
+        job = Job(fn, args, future, home, lane, priority, on_discard, contextvars.copy_context(), _clock())
+        if home.parked or not self.has_room(home):
             home.park(loop, job)
         else:
-            self.crew.enqueue(job)
-            home.expect(loop, job.submitted)
+            self._hand_over(job, home, loop)
         try:
             return await future
         except asyncio.CancelledError:
@@ -197,33 +204,38 @@ class Pool:
         on_discard: Callable[[T], object] | None,
     ) -> asyncio.Future[T]:
         """Submit for `submit_nowait` of the pool or of a lane."""
-        job, home, loop = self._make_job(lane, priority, fn, args, on_discard)
-        if home.parked or not self.crew.has_room(self.max_pending):
-            raise PoolFull(self.max_pending)
-        self.crew.enqueue(job)
-        home.expect(loop, job.submitted)
-        future: asyncio.Future[T] | None = job.future
-        assert future is not None  # as above
-        return future
-
-    def _make_job(
-        self,
-        lane: Lane | None,
-        priority: int,
-        fn: Callable[..., T],
-        args: tuple[Any, ...],
-        on_discard: Callable[[T], object] | None,
-    ) -> tuple[Job, Home, asyncio.AbstractEventLoop]:
         loop = asyncio.get_running_loop()
-        if self._state is not PoolState.OPEN:
+        if self._state is not _OPEN:
             raise PoolClosed
         home = self._homes.get(id(loop))
         if home is None or home.loop() is not loop:
             home = self._settle(loop)
-        job = Job(
-            fn, args, loop.create_future(), home, lane, priority, on_discard, contextvars.copy_context(), _clock()
-        )
-        return job, home, loop
+        if home.parked or not self.has_room(home):
+            raise PoolFull(self.max_pending)
+        future: asyncio.Future[T] = loop.create_future()
+        job = Job(fn, args, future, home, lane, priority, on_discard, contextvars.copy_context(), _clock())
+        self._hand_over(job, home, loop)
+        return future
+
+    def _hand_over(self, job: Job, home: Home, loop: asyncio.AbstractEventLoop) -> None:
+        self.crew.enqueue(job)
+        home.outstanding += 1
+        home.submitted += 1
+        if not home.armed:
+            home.arm(loop, job.submitted)
+        if self._state is PoolState.CLOSED:  # by another thread, since we looked: it may have missed this job
+            self._refuse(self.crew.withdraw_all())
+
+    def has_room(self, home: Home) -> bool:
+        """Tell whether fewer than `max_pending` jobs wait for a worker; `home` is the asking loop's."""
+        if home.outstanding < self.max_pending and len(self._homes) == 1:
+            return True
+        return self.waiting() < self.max_pending
+
+    def waiting(self) -> int:
+        """Count the jobs handed over and not yet begun."""
+        submitted = self._submitted_before + sum(home.submitted for home in list(self._homes.values()))
+        return max(0, submitted - self.crew.begun())
 
     def _settle(self, loop: asyncio.AbstractEventLoop) -> Home:
         """Give a loop its home, and forget those of loops that are gone."""
@@ -234,8 +246,8 @@ class Pool:
     def forget_closed_loops(self) -> None:
         """Discard the results that came home to loops which were closed before they took them."""
         for key, home in list(self._homes.items()):
-            if home.is_abandoned():
-                self._homes.pop(key, None)
+            if home.is_abandoned() and self._homes.pop(key, None) is not None:
+                self._submitted_before += home.submitted
 
     @property
     def state(self) -> PoolState:
@@ -254,7 +266,7 @@ class Pool:
         counters = self.crew.counters()
         homes = list(self._homes.values())
         return PoolStats(
-            queued=max(0, self.crew.waiting()),
+            queued=self.waiting(),
             waiting=sum(len(home.parked) for home in homes),
             running=self.crew.running(),
             done=sum(part.done for part in counters),
@@ -283,8 +295,9 @@ class Pool:
 
     def observe(self, job: Job) -> None:
         """Tell the observers of a job that came home."""
-        wait = (job.started - job.submitted) * 1e-9 if job.started else 0.0
-        run = (job.ended - job.started) * 1e-9
+        ran = job.state not in (JobState.DROPPED, JobState.REFUSED)
+        wait = (job.started - job.submitted) * 1e-9 if ran else 0.0
+        run = (job.ended - job.started) * 1e-9 if ran else 0.0
         record = JobRecord(job.name, None if job.lane is None else job.lane.name, wait, run, job.state.value)
         for observer in self.observers:
             try:
@@ -360,6 +373,7 @@ class Pool:
         """Begin anew in a forked child: the parent's threads, locks, jobs and loops are not here."""
         self.crew.forget_after_fork()
         self._homes = {}
+        self._submitted_before = 0
 
     def stop_for_exit(self) -> None:
         """Let no worker begin another job: the interpreter is going down."""

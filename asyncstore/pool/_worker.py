@@ -101,41 +101,45 @@ class Worker:
 
     def run(self, job: Job, crew: Crew) -> None:
         """Run one job and hand it back."""
-        counters = self.counters
-        counters.begun += 1
         future, home = job.future, job.home
         if future is None or home is None:  # the pool's own clean-up
             discard(job)
             return
+        counters = self.counters
+        counters.begun += 1
         if future.done():  # cancelled, or refused by a close, before it began
             if job.state is not JobState.REFUSED:
                 job.state = _DROPPED
             counters.dropped += 1
             home.done.append(job)  # nobody waits for it: the next drain takes it, no wake-up
-            if home.dead:
-                home.bury()
+            if home.alert:
+                home.attend()
             return
         self.current = job
         job.state = _RUNNING
         job.started = started = _clock()
         try:
-            job.result = job.context.run(job.fn, *job.args) if job.context is not None else job.fn(*job.args)
+            job.result = job.context.run(job.fn, *job.args)  # type: ignore[union-attr]  # a job with a home has one
             job.state = _RETURNED
         except BaseException as error:  # noqa: BLE001  # the job's own, whatever it is: it belongs to the caller
             job.error = error
             job.state = _RAISED
         job.ended = ended = _clock()
         self.current = None
-        counters.wait_time[(started - job.submitted).bit_length()] += 1
         took = ended - started
+        counters.wait_time[(started - job.submitted).bit_length()] += 1
         counters.run_time[took.bit_length()] += 1
         counters.done += 1
         # A decaying minimum: a run time measured while the GIL was contended says nothing about the job.
-        slowly = crew.cost + (crew.cost >> 3) + 64
-        crew.cost = min(took, slowly)
-        if job.state is _RETURNED and future.done():
+        cost = crew.cost
+        crew.cost = took if took < cost else cost + (cost >> 3) + 64  # min() is a call, and this is hot
+        if future.done() and job.state is _RETURNED:
             counters.discarded += 1
             discard(job)
-        home.hand_back(job)
+        home.done.append(job)
+        if not home.woken:
+            home.wake()
+        if home.alert:
+            home.attend()
         # The traceback of a raised exception refers to this frame: exception, frame, job and future would form a cycle.
         del job, future, home
