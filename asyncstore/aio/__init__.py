@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from asyncstore.aio import (
     path as path,
+    tempfile as tempfile,
 )
 from asyncstore.aio._attributes import (
     chmod as chmod,
@@ -19,6 +20,10 @@ from asyncstore.aio._attributes import (
     setxattr as setxattr,
     truncate as truncate,
     utime as utime,
+)
+from asyncstore.aio._binary import (
+    BinaryFile as BinaryFile,
+    RawFile as RawFile,
 )
 from asyncstore.aio._change import (
     Change as Change,
@@ -65,12 +70,22 @@ from asyncstore.aio._nodes import (
     mkfifo as mkfifo,
     mknod as mknod,
 )
+from asyncstore.aio._open import (
+    open as open,  # noqa: A004  # `aio.open` is its name, as `os.open` is
+)
+from asyncstore.aio._pathlib import (
+    Path as Path,
+)
 from asyncstore.aio._priority import (
     current_priority as current_priority,
     priority as priority,
 )
 from asyncstore.aio._remove import (
     rmtree as rmtree,
+)
+from asyncstore.aio._rings import (
+    RingState as RingState,
+    ring_state as ring_state,
 )
 from asyncstore.aio._scandir import (
     DirEntry as DirEntry,
@@ -83,6 +98,18 @@ from asyncstore.aio._stat import (
     stat as stat,
     stat_many as stat_many,
     statvfs as statvfs,
+)
+from asyncstore.aio._stdio import (
+    StandardStream as StandardStream,
+    stderr as stderr,
+    stderr_bytes as stderr_bytes,
+    stdin as stdin,
+    stdin_bytes as stdin_bytes,
+    stdout as stdout,
+    stdout_bytes as stdout_bytes,
+)
+from asyncstore.aio._text import (
+    TextFile as TextFile,
 )
 from asyncstore.aio._walk import (
     walk as walk,
@@ -107,13 +134,19 @@ from asyncstore.aio.errors import (
 )
 
 __all__ = (
+    "BinaryFile",
     "Change",
     "ChangeKind",
     "DirEntry",
     "Group",
     "GroupClosed",
     "PartialWrite",
+    "Path",
+    "RawFile",
+    "RingState",
     "ScandirIterator",
+    "StandardStream",
+    "TextFile",
     "TooLarge",
     "WatchLimit",
     "Watcher",
@@ -136,6 +169,7 @@ __all__ = (
     "mkfifo",
     "mknod",
     "move",
+    "open",
     "path",
     "pathsync",
     "priority",
@@ -152,6 +186,7 @@ __all__ = (
     "rename2",
     "renames",
     "replace",
+    "ring_state",
     "rmdir",
     "rmtree",
     "scandir",
@@ -159,9 +194,16 @@ __all__ = (
     "stat",
     "stat_many",
     "statvfs",
+    "stderr",
+    "stderr_bytes",
+    "stdin",
+    "stdin_bytes",
+    "stdout",
+    "stdout_bytes",
     "symlink",
     "sync",
     "syncfs",
+    "tempfile",
     "truncate",
     "unlink",
     "utime",
