@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 
 from asyncstore import __version__
 
 __all__ = ("main",)
 
+_Program = Callable[[Sequence[str]], int]
 _COMMANDS = {
     "serve": "serve files and keys over HTTP",
     "doctor": "say what this machine offers: io_uring, page-cache reads, libdb, drivers, limits",
 }
 
 
-def _load(command: str) -> Callable[[Sequence[str]], int]:
-    """Import the program behind `command`."""
-    if command == "serve":
-        from asyncstore.apps import serve
-
-        return serve.main
-    from asyncstore.apps import doctor
-
-    return doctor.main
+def _load(command: str) -> _Program:
+    """Import the program behind `command`: the package of that name in `asyncstore.apps`."""
+    program: _Program = import_module(f"asyncstore.apps.{command}").main
+    return program
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -60,8 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return program(given[position + 1 :])
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # whoever read our output has had enough
-        sys.stderr.close()
+    except BrokenPipeError:  # whoever read our output has had enough; the flush at the end must not complain again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
 
 

@@ -80,6 +80,8 @@ class State(Enum):
     FAILED = "behind something malformed"
 
 
+# A global name is found in a tenth of the time that an attribute of an enumeration takes (on 3.11, 95 ns).
+_IDLE, _HEAD, _BODY, _CHUNKED, _CLOSED, _FAILED = State
 _END = EndOfBody()
 _METHODS = {
     name: name.decode() for name in (b"GET", b"HEAD", b"PUT", b"POST", b"DELETE", b"OPTIONS", b"PATCH", b"TRACE")
@@ -97,19 +99,18 @@ class RequestCodec:
     """
 
     __slots__ = (
-        "_events", "_expects_continue", "_fed", "_fields", "_head_size", "_held", "_keep_alive", "_length", "_limits",
-        "_parser", "_received", "_remaining", "_target", "_upgrade", "state",
+        "_events", "_expects_continue", "_fed", "_fields", "_keep_alive", "_length", "_limits", "_parser",
+        "_received", "_remaining", "_target", "_upgrade", "held", "state",
     )  # fmt: skip
 
     def __init__(self, limits: Limits) -> None:
-        self.state = State.IDLE
+        self.state = _IDLE
         self._limits = limits
         self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
         self._events: list[Event] = []
-        self._held = b""
+        self.held = b""  # input that `receive` has not looked at yet
         self._target = b""
         self._fields: list[tuple[bytes, bytes]] = []
-        self._head_size = 0  # bytes of the target and the complete fields of the head (or the trailers) at hand
         self._fed = 0  # bytes of input spent on the head, or on the framing of the chunks, at hand
         self._length: int | None = 0  # of the body at hand
         self._remaining = 0  # of a body of known length: bytes still to come
@@ -119,60 +120,54 @@ class RequestCodec:
         self._upgrade = False
 
     @property
-    def held(self) -> bool:
-        """Whether there is input that `receive` has not looked at yet."""
-        return bool(self._held)
-
-    @property
     def remaining(self) -> int | None:
         """Bytes of the body at hand that are still to come; None when nobody knows."""
-        return None if self.state is State.CHUNKED else self._remaining
+        return None if self.state is _CHUNKED else self._remaining
 
     def receive(self, data: bytes = b"") -> list[Event]:
         """Take `data` in and return the events of the next slice of input; see `held` for the rest."""
-        if self._held:
-            data = self._held + data
-            self._held = b""
-        if len(data) > _HEAD_SLICE:
-            size = self._slice_size()
-            if len(data) > size:
-                self._held = data[size:]
-                data = data[:size]
-        self._feed(data)
+        if self.held or len(data) > _HEAD_SLICE:
+            data = self._cut(data)
+        if self._parser is not None and self.state is not _CLOSED:
+            self._feed(self._parser, data)
+        else:
+            self.held = b""
         events = self._events
         self._events = []
         return events
 
     def receive_eof(self) -> list[Event]:
         """Note that the client will send nothing more; a request that is cut off by it is `Malformed`."""
-        if self.state in (State.HEAD, State.BODY, State.CHUNKED):
+        if self.state in (_HEAD, _BODY, _CHUNKED):
             self._fail(400, "the connection ended inside a request")
-        elif self.state is State.IDLE:
-            self.state = State.CLOSED
+        elif self.state is _IDLE:
+            self.state = _CLOSED
         events = self._events
         self._events = []
         return events
 
     def close(self) -> None:
         """Look at nothing any more and let go of the parser, which refers back to the codec."""
-        self._held = b""
+        self.held = b""
         self._parser = None
-        if self.state is not State.FAILED:
-            self.state = State.CLOSED
+        if self.state is not _FAILED:
+            self.state = _CLOSED
 
-    def _slice_size(self) -> int:
-        if self.state is State.BODY:
-            return max(self._remaining, _HEAD_SLICE)
-        return _CHUNKED_SLICE if self.state is State.CHUNKED else _HEAD_SLICE
+    def _cut(self, data: bytes) -> bytes:
+        """Return the next slice of what was held back and `data`; hold back the rest."""
+        data = self.held + data
+        if self.state is _BODY:
+            size = max(self._remaining, _HEAD_SLICE)
+        else:
+            size = _CHUNKED_SLICE if self.state is _CHUNKED else _HEAD_SLICE
+        self.held = data[size:]
+        return data[:size]
 
-    def _feed(self, data: bytes) -> None:
+    def _feed(self, parser: httptools.HttpRequestParser, data: bytes) -> None:
         """Run llhttp over one slice and bound what it does not bound itself."""
-        if self.state is State.CLOSED or self.state is State.FAILED or self._parser is None:
-            self._held = b""
-            return
         received = self._received
         try:
-            self._parser.feed_data(data)
+            parser.feed_data(data)
         except httptools.HttpParserUpgrade as switch:
             self._ignore_upgrade(data[switch.args[0] :])
             return
@@ -180,19 +175,19 @@ class RequestCodec:
             self._reject(exc)
             return
         state = self.state
-        if state is State.HEAD:
+        if state is _HEAD:
             self._fed += len(data)
-            # White space around values and names in pieces are not in _head_size: hence the count of raw bytes.
+            # What is complete is judged when all is; until then raw bytes are counted, white space and pieces included.
             if self._fed > self._limits.max_head + _HEAD_SLICE:
                 self._fail(431, f"the head of the request exceeds {self._limits.max_head} bytes")
-        elif state is State.CHUNKED:
+        elif state is _CHUNKED:
             self._fed += len(data) - max(self._received - received, 0)
             if self._fed > self._limits.max_head + _FRAMING_ALLOWANCE * self._received:
                 self._fail(400, "the chunks of the body consist of framing")
 
     def _reject(self, exc: httptools.HttpParserError) -> None:
         """Turn what stopped the parser into an event: one of our own limits, or llhttp's complaint."""
-        if self.state is State.CLOSED:
+        if self.state is _CLOSED:
             return  # more input behind a request that said ``Connection: close``
         cause = exc.__context__
         if isinstance(cause, ProtocolError):
@@ -201,8 +196,8 @@ class RequestCodec:
             self._fail(400, f"malformed request: {exc}")
 
     def _fail(self, status: int, detail: str) -> None:
-        self.state = State.FAILED
-        self._held = b""
+        self.state = _FAILED
+        self.held = b""
         self._parser = None
         self._events.append(Malformed(status, detail))
 
@@ -213,20 +208,20 @@ class RequestCodec:
         be smuggled in. So a fresh parser is told of a message with that framing and given the rest.
         """
         self._upgrade = False
-        if self.state in (State.BODY, State.CHUNKED):
+        if self.state in (_BODY, _CHUNKED):
             framing = "Transfer-Encoding: chunked" if self._length is None else f"Content-Length: {self._length}"
             resumed = _Resumed(self)
             self._parser = httptools.HttpRequestParser(resumed)
             self._parser.feed_data(f"POST / HTTP/1.1\r\n{framing}\r\n\r\n".encode())
             resumed.open()
-        if rest:
-            self._feed(rest)
+        if rest and self._parser is not None:
+            self._feed(self._parser, rest)
 
     # What httptools calls. An exception in here comes back out of feed_data as the __context__ of its own error.
 
     def on_message_begin(self) -> None:
         """Start a head."""
-        self.state = State.HEAD
+        self.state = _HEAD
         self._fed = 0
 
     def on_url(self, url: bytes) -> None:
@@ -237,13 +232,7 @@ class RequestCodec:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a complete field, of the head or of the trailers."""
-        fields = self._fields
-        fields.append((name.lower(), value.rstrip(b" \t")))
-        self._head_size += len(name) + len(value) + 4
-        if len(fields) > self._limits.max_headers:
-            raise ProtocolError(431, f"the request has more than {self._limits.max_headers} header fields")
-        if self._head_size + len(self._target) > self._limits.max_head:
-            raise ProtocolError(431, f"the head of the request exceeds {self._limits.max_head} bytes")
+        self._fields.append((name.lower(), value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
         """Judge the head and pass it on."""
@@ -259,12 +248,14 @@ class RequestCodec:
         self._upgrade = parser.should_upgrade()
         self._target = b""
         self._fields = []
-        self._head_size = self._fed = self._received = 0
+        self._fed = self._received = 0
         self._length = length
         if length != 0:
-            self.state = State.CHUNKED if length is None else State.BODY
+            self.state = _CHUNKED if length is None else _BODY
             self._remaining = length or 0
-        self._events.append(RequestHead(method, target, version, fields, length, keep_alive, self._expects_continue))
+        # Not RequestHead(...): its __new__ takes longer than all the rest of this method.
+        values = (method, target, version, fields, length, keep_alive, self._expects_continue)
+        self._events.append(tuple.__new__(RequestHead, values))
 
     def on_body(self, data: bytes) -> None:
         """Pass a piece of the body on."""
@@ -283,9 +274,16 @@ class RequestCodec:
             self._length = 0
             self._events.append(_END)
             if self._fields:  # trailers: nothing here has a use for them
+                self._bound_fields(sum(len(name) + len(value) + 4 for name, value in self._fields))
                 self._fields = []
-                self._head_size = 0
-        self.state = State.IDLE if self._keep_alive else State.CLOSED
+        self.state = _IDLE if self._keep_alive else _CLOSED
+
+    def _bound_fields(self, size: int) -> None:
+        """Raise `ProtocolError` when there are too many fields, or `size` bytes of them are too much."""
+        if len(self._fields) > self._limits.max_headers:
+            raise ProtocolError(431, f"the request has more than {self._limits.max_headers} header fields")
+        if size > self._limits.max_head:
+            raise ProtocolError(431, f"the head of the request exceeds {self._limits.max_head} bytes")
 
     def _judge(self, method: str, version: str) -> int | None:
         """Return the length of the body, None for chunks; raise `ProtocolError` for a head that cannot be served."""
@@ -294,7 +292,9 @@ class RequestCodec:
         length: int | None = 0
         hosts = 0
         self._expects_continue = False
+        size = len(self._target)
         for name, value in self._fields:
+            size += len(name) + len(value) + 4  # colon, space and line end
             if name not in _FRAMING_FIELDS:
                 continue
             if name == b"host":
@@ -315,6 +315,7 @@ class RequestCodec:
                 self._expects_continue = version == "1.1"
             else:
                 raise ProtocolError(417, "the only expectation met is 100-continue")
+        self._bound_fields(size)
         if hosts != 1 and (hosts or version == "1.1"):  # RFC 9112 section 3.2
             raise ProtocolError(400, "a request needs exactly one Host field")
         if method == "CONNECT":

@@ -57,6 +57,12 @@ class _Phase(IntEnum):
     CLOSED = 4
 
 
+# A global name is found in a tenth of the time that an attribute of an enumeration takes (on 3.11, 95 ns).
+_SERVING, _DRAINING, _LINGERING, _CLOSING, _CLOSED = _Phase
+_NO_BODY = BodyMode.NONE
+_IN_HEAD = State.HEAD
+
+
 class _Choke(IntFlag):
     NONE = 0
     QUEUE = 1  # too many requests wait
@@ -80,7 +86,7 @@ class Connection(asyncio.Protocol):
         self._codec = RequestCodec(server.limits)
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # set before anything else is called
         self._client: Any = None  # an address
-        self._phase = _Phase.SERVING
+        self._phase = _SERVING
         self._choked = _Choke.NONE
         self._queue: deque[tuple[RequestHead, Request] | Malformed] = deque()
         self._head: RequestHead | None = None  # of the request being answered
@@ -116,13 +122,16 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take input in, answer what can be answered at once, and write all of it together."""
-        if self._phase >= _Phase.LINGERING:
+        if self._phase >= _LINGERING:
             return
         self._server.bytes_received += len(data)
         self._corked = []
         self._corked_size = 0
         try:
-            self._ingest(data)
+            codec = self._codec
+            self._handle(codec.receive(data))
+            while codec.held and not self._choked:
+                self._handle(codec.receive())
         finally:
             self._uncork()
         self._rearm()
@@ -130,16 +139,16 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """Note that the client sends nothing more; returns whether it still has answers to get."""
         self._eof = True
-        if self._phase < _Phase.LINGERING:
+        if self._phase < _LINGERING:
             self._handle(self._codec.receive_eof())
-        if self._phase < _Phase.LINGERING:
+        if self._phase < _LINGERING:
             self.shutdown()
-        return self._phase < _Phase.LINGERING
+        return self._phase < _LINGERING
 
     def pause_writing(self) -> None:
         """The client takes less than is written: answers wait."""
         self._write_paused = True
-        if self._phase < _Phase.LINGERING:
+        if self._phase < _LINGERING:
             self._deadline = self._server.deadline(self._limits.send_timeout)
 
     def resume_writing(self) -> None:
@@ -148,13 +157,13 @@ class Connection(asyncio.Protocol):
         waiter = self._write_waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
-        if self._phase < _Phase.LINGERING:
+        if self._phase < _LINGERING:
             self._rearm()
             self._advance()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop everything that was done for this client."""
-        self._phase = _Phase.CLOSED
+        self._phase = _CLOSED
         self._deadline = _FOREVER
         self._server.forget(self)
         self._codec.close()
@@ -176,15 +185,15 @@ class Connection(asyncio.Protocol):
 
     def shutdown(self) -> None:
         """Take no new request; close as soon as the ones taken are answered."""
-        if self._phase is not _Phase.SERVING:
+        if self._phase is not _SERVING:
             return
-        self._phase = _Phase.DRAINING
+        self._phase = _DRAINING
         if self._head is None and not self._queue:
             self._close()
 
     def abort(self) -> None:
         """Drop the connection and what is done for it."""
-        if self._phase is not _Phase.CLOSED:
+        if self._phase is not _CLOSED:
             if self._task is not None:
                 self._task.cancel()
             self._transport.abort()
@@ -195,13 +204,6 @@ class Connection(asyncio.Protocol):
         return self._task
 
     # Input
-
-    def _ingest(self, data: bytes) -> None:
-        """Look at `data` and at what was held back, as far as there is room for what comes out of it."""
-        codec = self._codec
-        self._handle(codec.receive(data))
-        while codec.held and not self._choked:
-            self._handle(codec.receive())
 
     def _handle(self, events: list[Event]) -> None:
         for event in events:
@@ -221,7 +223,7 @@ class Connection(asyncio.Protocol):
 
     def _take(self, head: RequestHead) -> None:
         """Answer a request now or queue it."""
-        if self._phase is not _Phase.SERVING:
+        if self._phase is not _SERVING:
             return
         if head.length == 0:
             body = EMPTY_BODY
@@ -237,9 +239,9 @@ class Connection(asyncio.Protocol):
 
     def _take_malformed(self, event: Malformed) -> None:
         """Answer what is no request once everything before it is answered; inside a body it is the reader's answer."""
-        if self._phase > _Phase.DRAINING:
+        if self._phase > _DRAINING:
             return
-        self._phase = _Phase.DRAINING
+        self._phase = _DRAINING
         body = self._incoming
         if body is None:
             self._queue.append(event)
@@ -260,7 +262,7 @@ class Connection(asyncio.Protocol):
         """Let the client send the body: see `Tap`."""
         self._body_deadline = self._server.deadline(self._limits.body_timeout)
         head = self._head
-        if head is not None and head.expects_continue and self._incoming is not None and self._phase < _Phase.LINGERING:
+        if head is not None and head.expects_continue and self._incoming is not None and self._phase < _LINGERING:
             sent = self._sent
             self._write(CONTINUE)
             self._sent = sent  # no part of the answer
@@ -276,7 +278,7 @@ class Connection(asyncio.Protocol):
         self._unchoke(_Choke.BODY)
 
     def _choke(self, reason: _Choke) -> None:
-        if not self._choked and self._phase < _Phase.CLOSING:
+        if not self._choked and self._phase < _CLOSING:
             self._transport.pause_reading()
         self._choked |= reason
 
@@ -285,11 +287,11 @@ class Connection(asyncio.Protocol):
         if not self._choked & reason:
             return
         self._choked &= ~reason
-        if self._choked or self._phase >= _Phase.CLOSING:
+        if self._choked or self._phase >= _CLOSING:
             return
-        if self._codec.held and self._corked is None:  # corked: the caller is _ingest, which goes on by itself
+        if self._codec.held and self._corked is None:  # corked: data_received is running and goes on by itself
             self.data_received(b"")
-        if not self._choked and self._phase < _Phase.CLOSING:
+        if not self._choked and self._phase < _CLOSING:
             self._transport.resume_reading()
             self._rearm()
 
@@ -297,9 +299,9 @@ class Connection(asyncio.Protocol):
 
     def _advance(self) -> None:
         """Start what waits, as long as nothing is being answered."""
-        while self._head is None and not self._write_paused and self._phase < _Phase.LINGERING:
+        while self._head is None and not self._write_paused and self._phase < _LINGERING:
             if not self._queue:
-                if self._phase is _Phase.DRAINING:
+                if self._phase is _DRAINING:
                     self._close()
                 break
             item = self._queue.popleft()
@@ -345,7 +347,7 @@ class Connection(asyncio.Protocol):
             except ClientDisconnected:
                 return
             except Exception as exc:  # noqa: BLE001  # as in _start
-                if self._sent or self._phase >= _Phase.LINGERING:  # too late for another answer: cut this one short
+                if self._sent or self._phase >= _LINGERING:  # too late for another answer: cut this one short
                     self._server.error_response(request, exc)
                     return
                 response = self._server.error_response(request, exc)
@@ -357,12 +359,12 @@ class Connection(asyncio.Protocol):
             if not self._starting:
                 self._advance()
         finally:
-            if not answered and self._phase is not _Phase.CLOSED:
+            if not answered and self._phase is not _CLOSED:
                 self._transport.abort()
 
     def _send_whole(self, head: RequestHead, response: Response, body: bytes) -> None:
         framing = self._frame(head, response)
-        data = framing.head + body if framing.mode is not BodyMode.NONE else framing.head
+        data = framing.head + body if framing.mode is not _NO_BODY else framing.head
         self._write(data)
         self._finish(response, framing.keep_alive)
 
@@ -371,7 +373,7 @@ class Connection(asyncio.Protocol):
         try:
             framing = self._frame(head, response)
             pending = framing.head
-            if framing.mode is not BodyMode.NONE:
+            if framing.mode is not _NO_BODY:
                 left = _FOREVER if response.length is None else response.length
                 async for piece in body:
                     left -= len(piece)
@@ -396,7 +398,7 @@ class Connection(asyncio.Protocol):
 
     async def _drained(self) -> None:
         """Wait until the client has caught up; raises `ClientDisconnected` when it goes away instead."""
-        if self._phase is _Phase.CLOSED:
+        if self._phase is _CLOSED:
             raise ClientDisconnected("the client went away")
         self._write_waiter = self._loop.create_future()
         try:
@@ -406,7 +408,7 @@ class Connection(asyncio.Protocol):
 
     def _frame(self, head: RequestHead, response: Response) -> Framing:
         """Decide how to send `response`, and what becomes of the part of the request's body that nobody has read."""
-        keep_alive = self._phase is _Phase.SERVING or bool(self._queue)
+        keep_alive = self._phase is _SERVING or bool(self._queue)
         request = self._request
         body = request.body if request is not None else EMPTY_BODY
         if isinstance(body, IncomingBody) and not body.complete:
@@ -451,7 +453,7 @@ class Connection(asyncio.Protocol):
         self._sent += len(data)
         corked = self._corked
         if corked is None:
-            if self._phase < _Phase.LINGERING:
+            if self._phase < _LINGERING:
                 self._server.bytes_sent += len(data)
                 self._transport.write(data)
             return
@@ -466,7 +468,7 @@ class Connection(asyncio.Protocol):
         self._corked = None
         if corked:
             self._corked_size = 0
-            if self._phase < _Phase.LINGERING:
+            if self._phase < _LINGERING:
                 data = corked[0] if len(corked) == 1 else b"".join(corked)
                 self._server.bytes_sent += len(data)
                 self._transport.write(data)
@@ -476,12 +478,12 @@ class Connection(asyncio.Protocol):
     def _linger(self) -> None:
         """Shut our side and swallow what the client still sends, for a while."""
         self._uncork()
-        if self._phase >= _Phase.LINGERING:
+        if self._phase >= _LINGERING:
             return
         if self._eof:
             self._close()
             return
-        self._phase = _Phase.LINGERING
+        self._phase = _LINGERING
         self._stop_input()
         limits = self._limits
         unsent = self._transport.get_write_buffer_size()
@@ -496,9 +498,9 @@ class Connection(asyncio.Protocol):
     def _close(self) -> None:
         """Close once everything written has left."""
         self._uncork()
-        if self._phase >= _Phase.CLOSING:
+        if self._phase >= _CLOSING:
             return
-        self._phase = _Phase.CLOSING
+        self._phase = _CLOSING
         self._stop_input()
         self._deadline = self._server.deadline(self._limits.send_timeout)
         self._transport.close()
@@ -510,14 +512,14 @@ class Connection(asyncio.Protocol):
 
     def _rearm(self) -> None:
         """Set the deadline that fits what the connection waits for."""
-        if self._phase >= _Phase.LINGERING or self._write_paused:
+        if self._phase >= _LINGERING or self._write_paused:
             return  # both have set theirs
         timed = False
         if self._incoming is not None and not self._choked and not self._incoming.unread:
             self._deadline = self._body_deadline
         elif self._head is not None or self._queue:
             self._deadline = _FOREVER
-        elif self._codec.state is State.HEAD:
+        elif self._codec.state is _IN_HEAD:
             timed = True
             if not self._head_timed:
                 self._deadline = self._server.deadline(self._limits.head_timeout)
@@ -529,7 +531,7 @@ class Connection(asyncio.Protocol):
         """What was waited for has not come."""
         self._deadline = _FOREVER
         self._server.timeouts += 1
-        if self._phase >= _Phase.LINGERING or self._write_paused:
+        if self._phase >= _LINGERING or self._write_paused:
             self._transport.abort()
         elif self._incoming is not None:
             self._codec.close()

@@ -31,18 +31,25 @@ class Framing(NamedTuple):
     keep_alive: bool
 
 
+_NONE = BodyMode.NONE  # looked up once: see the codec
+_LENGTH = BodyMode.LENGTH
+
+
 def frame_response(head: RequestHead, response: Response, date: bytes, *, keep_alive: bool) -> Framing:
     """Return how `response` answers `head`. `date` is a ``Date`` field, `keep_alive` what the server would like."""
+    if keep_alive and head.keep_alive and response.sized_head is not None and head.version == "1.1":
+        whole = _LENGTH if response.length and head.method != "HEAD" else _NONE
+        return Framing(b"".join((response.sized_head, date, b"\r\n")), whole, keep_alive=True)
     status = response.status
     length = response.length
-    mode = BodyMode.LENGTH
+    mode = _LENGTH
     if status == 204:
         framing = b""  # RFC 9110 section 8.6: no Content-Length with 204
-        mode = BodyMode.NONE
+        mode = _NONE
     elif length is not None:
         framing = b"content-length: %d\r\n" % length if status != 304 else b""
         if length == 0 or status == 304:
-            mode = BodyMode.NONE
+            mode = _NONE
     elif head.version == "1.1":
         framing = b"transfer-encoding: chunked\r\n"
         mode = BodyMode.CHUNKED
@@ -50,11 +57,11 @@ def frame_response(head: RequestHead, response: Response, date: bytes, *, keep_a
         framing = b""
         mode = BodyMode.CLOSE
     if status == 304 or head.method == "HEAD":
-        mode = BodyMode.NONE
+        mode = _NONE
     if mode is BodyMode.CLOSE or not head.keep_alive:
         keep_alive = False
     if not keep_alive:
         framing += b"connection: close\r\n"
     elif head.version != "1.1":
         framing += b"connection: keep-alive\r\n"
-    return Framing(b"".join((response.head, date, framing, b"\r\n")), mode, keep_alive)
+    return Framing(b"".join((response.head, framing, date, b"\r\n")), mode, keep_alive)

@@ -146,7 +146,7 @@ class Response:
     `InvalidMessage` for a status or a field that cannot be sent.
     """
 
-    __slots__ = ("body", "head", "headers", "length", "status")
+    __slots__ = ("body", "head", "headers", "length", "sized_head", "status")
 
     def __init__(
         self,
@@ -161,6 +161,10 @@ class Response:
         self.body = body
         self.length = len(body) if isinstance(body, bytes) else length
         self.head = encode_head(status, headers)
+        # What most answers begin with, ready made: None when it depends on the request.
+        self.sized_head: bytes | None = None
+        if self.length is not None and status not in (204, 304):
+            self.sized_head = b"%bcontent-length: %d\r\n" % (self.head, self.length)
 
     def __repr__(self) -> str:
         return f"<Response {self.status} length={self.length}>"

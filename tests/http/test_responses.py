@@ -88,7 +88,7 @@ def test_the_framing_fits_request_and_response(request_head, response, expected,
     framing = frame_response(request_head, response, DATE, keep_alive=True)
     reason = {200: b"OK", 204: b"No Content", 304: b"Not Modified"}[response.status]
     line = b"HTTP/1.1 %d %b\r\n" % (response.status, reason)
-    assert framing == (line + DATE + expected + b"\r\n", mode, keep)
+    assert framing == (line + expected + DATE + b"\r\n", mode, keep)
 
 
 def test_a_server_that_wants_to_close_says_so():
