@@ -109,7 +109,7 @@ class BinaryFile(PositionalFile):
             self._turn.release()
 
     async def readlines(self, hint: int | None = -1) -> list[bytes]:
-        """Return the lines that are left; with a positive `hint` stop after so many bytes."""
+        """Return the lines that are left; with a positive `hint` stop once they exceed so many bytes."""
         await self._begin_reading()
         try:
             found: list[bytes] = []
@@ -117,7 +117,7 @@ class BinaryFile(PositionalFile):
             while line := await self._buffer.readline(-1):
                 found.append(line)
                 size += len(line)
-                if hint is not None and 0 < hint <= size:
+                if hint is not None and 0 < hint < size:
                     break
             return found
         finally:
@@ -290,13 +290,13 @@ class RawFile(PositionalFile):
             self._turn.release()
 
     async def readlines(self, hint: int | None = -1) -> list[bytes]:
-        """Return the lines that are left; with a positive `hint` stop after so many bytes."""
+        """Return the lines that are left; with a positive `hint` stop once they exceed so many bytes."""
         found: list[bytes] = []
         size = 0
         while line := await self.readline():
             found.append(line)
             size += len(line)
-            if hint is not None and 0 < hint <= size:
+            if hint is not None and 0 < hint < size:
                 break
         return found
 

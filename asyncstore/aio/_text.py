@@ -95,7 +95,7 @@ class TextFile(File):
             self._turn.release()
 
     async def readlines(self, hint: int | None = -1) -> list[str]:
-        """Return the lines that are left; with a positive `hint` stop after so many characters."""
+        """Return the lines that are left; with a positive `hint` stop once they exceed so many characters."""
         await self._begin_reading()
         try:
             found: list[str] = []
@@ -103,7 +103,7 @@ class TextFile(File):
             while line := await self._readline(-1):
                 found.append(line)
                 size += len(line)
-                if hint is not None and 0 < hint <= size:
+                if hint is not None and 0 < hint < size:
                     break
             return found
         finally:

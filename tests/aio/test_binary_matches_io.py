@@ -30,7 +30,11 @@ STEPS = one_of(
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=content, steps=lists(STEPS, max_size=12))
 def test_any_sequence_of_operations(tmp_path, padding, mode, content, steps):
-    calls = [("seek_raw", *step[1:]) if step[0] == "do_seek" else step for step in steps]
+    calls = []
+    for step in steps:
+        calls.append(("seek_raw", *step[1:]) if step[0] == "do_seek" else step)
+        if step[0] == "write" and mode == "a+b":
+            calls.append(("seek_raw", 0, 2))  # io keeps a wrong position after a write that the kernel appended
     run_pair(tmp_path, b"x" * padding + content, mode, calls)
 
 
