@@ -241,7 +241,10 @@ class TemporaryDirectory:
         if self._name is not None:
             raise RuntimeError("this temporary directory was made before: make a new one")
         if self._delete:
-            self._directory = await run(_directory, *self._arguments, on_discard=_cleanup)
+            # A worker may hold its last result for a moment longer than we do: it holds the empty list, and the
+            # directory has one owner, whose end is noticed.
+            holder = await run(_directory, *self._arguments, on_discard=_discard)
+            self._directory = holder.pop()
             self._name = self._directory.name
         else:
             self._name = await mkdtemp(*self._arguments[:3])
@@ -315,12 +318,16 @@ def _mkdtemp(suffix: Any, prefix: Any, dir: Any) -> Any:  # noqa: A002  # tempfi
     return tempfile.mkdtemp(suffix, prefix, dir)
 
 
-def _directory(suffix: Any, prefix: Any, dir: Any, ignore: bool) -> tempfile.TemporaryDirectory[Any]:  # noqa: A002, FBT001  # tempfile's
-    return tempfile.TemporaryDirectory(suffix, prefix, dir, ignore)
+def _directory(suffix: Any, prefix: Any, dir: Any, ignore: bool) -> list[tempfile.TemporaryDirectory[Any]]:  # noqa: A002, FBT001  # tempfile's
+    return [tempfile.TemporaryDirectory(suffix, prefix, dir, ignore)]
 
 
 def _cleanup(directory: tempfile.TemporaryDirectory[Any]) -> None:
     directory.cleanup()
+
+
+def _discard(holder: list[tempfile.TemporaryDirectory[Any]]) -> None:
+    holder.pop().cleanup()
 
 
 def _unmake(made: tuple[int, Any]) -> None:  # Any: str or bytes

@@ -75,7 +75,7 @@ async def test_a_cancel_at_any_await_leaves_old_or_new_and_nothing_else(file):
     before = open_descriptors()
 
     async def check():
-        await settled()
+        await settled(lambda: open_descriptors() == before)
         assert file.read_bytes() in (OLD, NEW)
         assert os.listdir(file.parent) == [file.name]
         assert open_descriptors() == before

@@ -185,7 +185,7 @@ async def test_a_cancelled_copy_leaves_the_destination_as_it_was_or_whole(tmp_pa
     before = open_descriptors()
 
     async def check():
-        await settled()
+        await settled(lambda: open_descriptors() == before)
         assert os.listdir(tmp_path / "d") in ([], ["b"])
         if os.listdir(tmp_path / "d"):
             assert (tmp_path / "d" / "b").read_bytes() == DATA[:20_000]

@@ -253,15 +253,15 @@ CANCELLED = {
     "stat_many": lambda d: aio.stat_many([d] * 300),
     "mkdir": lambda d: aio.mkdir(d / "new"),
     "makedirs": lambda d: aio.makedirs(d / "new" / "er"),
-    "listdir": lambda d: aio.listdir(d),
+    "listdir": aio.listdir,
     "symlink": lambda d: aio.symlink("a", d / "new"),
     "rename": lambda d: aio.rename(d / "file", d / "new"),
     "unlink": lambda d: aio.unlink(d / "file"),
     "chmod": lambda d: aio.chmod(d / "file", 0o600),
     "truncate": lambda d: aio.truncate(d / "file", 0),
-    "pathsync": lambda d: aio.pathsync(d),
-    "syncfs": lambda d: aio.syncfs(d),
-    "realpath": lambda d: aio.realpath(d),
+    "pathsync": aio.pathsync,
+    "syncfs": aio.syncfs,
+    "realpath": aio.realpath,
 }
 
 
@@ -281,7 +281,7 @@ async def test_a_cancel_at_any_await_leaves_nothing_open(tmp_path, monkeypatch, 
         return CANCELLED[name](place)
 
     async def check():
-        await settled()
+        await settled(lambda: open_descriptors() == before)
         assert open_descriptors() == before
 
     report = await cancel_everywhere(make, check=check)

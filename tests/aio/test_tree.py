@@ -182,7 +182,7 @@ async def test_a_cancelled_removal_leaves_nothing_open(tmp_path, monkeypatch):
         return aio.rmtree(grow(tmp_path / "tree", depth=1, width=1, files=2))
 
     async def check():
-        await settled()
+        await settled(lambda: open_descriptors() == before)
         assert open_descriptors() == before
 
     report = await cancel_everywhere(make, check=check)
@@ -271,7 +271,7 @@ async def test_an_iterator_left_open_warns_and_a_closed_one_does_not(tmp_path, m
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         del entries
-    await settled()
+    await settled(lambda: open_descriptors() == before)
     assert open_descriptors() == before
 
 
@@ -286,7 +286,7 @@ async def test_a_cancelled_listing_leaves_nothing_open(tmp_path, monkeypatch):
             return [entry.name async for entry in entries]
 
     async def check():
-        await settled()
+        await settled(lambda: open_descriptors() == before)
         assert open_descriptors() == before
 
     report = await cancel_everywhere(use, check=check)
@@ -376,7 +376,7 @@ async def test_a_walk_left_or_cancelled_leaves_nothing_open(tree):
         return [each async for each in aio.walk(tree)]
 
     async def check():
-        await settled()
+        await settled(lambda: open_descriptors() == before)
         assert open_descriptors() == before
 
     async for _ in aio.walk(tree, topdown=False):

@@ -294,7 +294,7 @@ async def test_a_cancel_at_any_await_leaves_nothing_open(tmp_path, monkeypatch, 
     before = open_descriptors()
     report = await cancel_everywhere(calls[name])
     assert report.points >= 1
-    await settled()
+    await settled(lambda: open_descriptors() == before)
     assert open_descriptors() == before
     assert await aio.read(path) is not None
 
