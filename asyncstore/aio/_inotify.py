@@ -128,8 +128,12 @@ class Inotify:
         finally:
             with self._lock:
                 self._inside -= 1
-                if self._closed and not self._inside:
-                    os.close(self.fd)
+                self._close_if_last()
+
+    def _close_if_last(self) -> None:
+        """Close for a `close` that came while calls were inside. The lock is held."""
+        if self._closed and not self._inside:
+            os.close(self.fd)
 
     def rm_watch(self, wd: int) -> None:
         """Stop watching; a watch that the kernel has dropped already (EINVAL) is nothing to do."""

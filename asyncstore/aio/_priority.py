@@ -1,7 +1,8 @@
 """The priority of file requests: a context variable, read where jobs are handed to the pool.
 
-A context variable rather than an argument of every function: a priority is a property of the work that asks (a page being
-served, a nightly scan), not of one `stat` in the middle of it. Tasks inherit it from whoever started them (PEP 567).
+A context variable rather than an argument of every function: a priority is a property of the work that asks (a page
+being served, a nightly scan), not of one `stat` in the middle of it. Tasks inherit it from whoever started them (PEP
+567).
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ _Ts = TypeVarTuple("_Ts")
 def priority(level: int) -> AbstractContextManager[int]:
     """Give every file request made inside the ``with`` block the pool priority `level`, -4 (last) to 4 (first).
 
-    Tasks started inside inherit it; tasks that already run do not see it. Blocks nest, the innermost counts. Requests served
-    on the spot (from the page cache) never queue and so have no priority.
+    Tasks started inside inherit it; tasks that already run do not see it. Blocks nest, the innermost counts. Requests
+    served on the spot (from the page cache) never queue and so have no priority.
 
     Raises ValueError when `level` is not an int from -4 to 4.
     """
@@ -58,7 +59,7 @@ async def run(
 ) -> _T:
     """Run ``fn(*args)`` on the default pool at the current priority; return what it returned, raise what it raised.
 
-    Cancelled while queued, the job never runs; cancelled while running, it ends on its worker thread and its result goes to
-    `on_discard`. Raises `asyncstore.pool.PoolClosed` when the default pool has been closed.
+    Cancelled while queued, the job never runs; cancelled while running, it ends on its worker thread and its result
+    goes to `on_discard`. Raises `asyncstore.pool.PoolClosed` when the default pool has been closed.
     """
     return await default_pool().run(fn, *args, priority=_priority.get(), on_discard=on_discard)
