@@ -18,6 +18,7 @@ Whatever is not certain returns None and the caller takes the pool, which then r
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 
@@ -25,7 +26,7 @@ from asyncstore.aio import _syscalls
 from asyncstore.aio._device import Device, known, learn_later
 from asyncstore.aio._nowait import INLINE_LIMIT, RWF_NOWAIT, whole_file_buffer
 
-__all__ = ("open_cached", "open_regular", "read_file_cached", "stat_cached")
+__all__ = ("open_cached", "open_regular", "read_file_cached", "restore_blocking", "stat_cached")
 
 _Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
@@ -98,8 +99,8 @@ def _raise_if_certain(path: _Path) -> None:
 def open_regular(path: _Path, flags: int, dir_fd: int | None = None) -> tuple[int, os.stat_result, Device] | None:
     """Open the regular file `path`; return (descriptor, its stat, its device), or None when that might block.
 
-    `flags` as for `os.open`; O_CLOEXEC and O_NONBLOCK are added, the latter without effect on a regular file. Raises
-    OSError for what the cache is certain of. Never opens anything but a regular file.
+    `flags` as for `os.open`; O_CLOEXEC and O_NONBLOCK are added (see `restore_blocking`). Raises OSError for what the
+    cache is certain of. Never opens anything but a regular file.
     """
     if flags & _CHANGING:
         return None
@@ -131,7 +132,19 @@ def open_cached(path: _Path, flags: int, *, dir_fd: int | None = None) -> int | 
     it.
     """
     opened = open_regular(path, flags, dir_fd)
-    return None if opened is None else opened[0]
+    if opened is None:
+        return None
+    restore_blocking(opened[0], flags)
+    return opened[0]
+
+
+def restore_blocking(fd: int, flags: int) -> None:
+    """Give `fd`, opened by `open_regular`, the flags that were asked for: without O_NONBLOCK.
+
+    io_uring takes O_NONBLOCK at its word, and answers EAGAIN where a read of a regular file would have to wait.
+    """
+    if not flags & os.O_NONBLOCK:
+        fcntl.fcntl(fd, fcntl.F_SETFL, flags)  # of which it takes O_APPEND, O_DIRECT and O_NOATIME
 
 
 def stat_cached(path: _Path, follow: bool = True, *, dir_fd: int | None = None) -> os.stat_result | None:  # noqa: FBT001, FBT002  # agreed so between the modules here

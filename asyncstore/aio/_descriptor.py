@@ -21,7 +21,7 @@ from typing import Self, TypeVar, TypeVarTuple
 from asyncstore.aio import _blocking
 from asyncstore.aio._arguments import as_view
 from asyncstore.aio._budget import spend
-from asyncstore.aio._cached import open_regular
+from asyncstore.aio._cached import open_regular, restore_blocking
 from asyncstore.aio._device import Device, learn
 from asyncstore.aio._lifetime import Lifetime, State, Use
 from asyncstore.aio._nowait import Mode, Nowait
@@ -71,6 +71,7 @@ class Descriptor(Nowait):
         opened = open_regular(path, flags, dir_fd)
         if opened is not None:
             fd, status, device = opened
+            restore_blocking(fd, flags)
             opened_by = cls(fd, status, flags, device, path)
             if spend():
                 try:

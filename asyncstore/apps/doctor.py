@@ -25,9 +25,9 @@ from asyncstore.apps import _probes
 
 __all__ = ("Finding", "Status", "examine", "main")
 
-OLDEST_PYTHON = (3, 11)  # asyncio.timeout, TaskGroup and Runner came with it
-FEW_DESCRIPTORS = 4096  # below it a server meets EMFILE before it meets its own limits; arbitrary
-POOL_TIMEOUT = 10.0  # seconds for one job on a worker thread; it takes less than a millisecond
+_OLDEST_PYTHON = (3, 11)  # asyncio.timeout, TaskGroup and Runner came with it
+_FEW_DESCRIPTORS = 4096  # below it a server meets EMFILE before it meets its own limits; arbitrary
+_POOL_TIMEOUT = 10.0  # seconds for one job on a worker thread; it takes less than a millisecond
 
 
 class Status(enum.Enum):
@@ -82,11 +82,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not os.path.isdir(options.path):
         parser.error(f"--path: {options.path!r} is not a folder")
     findings = examine(options.path)
-    print(as_json(findings) if options.json else as_text(findings))
+    print(_as_json(findings) if options.json else _as_text(findings))
     return 1 if any(finding.status is Status.BROKEN for finding in findings) else 0
 
 
-def as_json(findings: Sequence[Finding]) -> str:
+def _as_json(findings: Sequence[Finding]) -> str:
     """The findings as one JSON document: a list under ``findings``, and ``ok`` as for the exit status."""
     document = {
         "asyncstore": __version__,
@@ -96,7 +96,7 @@ def as_json(findings: Sequence[Finding]) -> str:
     return json.dumps(document, indent=2)
 
 
-def as_text(findings: Sequence[Finding]) -> str:
+def _as_text(findings: Sequence[Finding]) -> str:
     """The findings for people: one line each, below it the way to get what is missing."""
     lines = [f"asyncstore {__version__}"]
     group = ""
@@ -118,8 +118,8 @@ def _optional(group: str, name: str, obstacle: str, meaning: str, remedy: str = 
 
 def _interpreter() -> Iterator[Finding]:
     group = "Python"
-    right = sys.version_info[:2] >= OLDEST_PYTHON
-    wanted = ".".join(map(str, OLDEST_PYTHON))
+    right = sys.version_info[:2] >= _OLDEST_PYTHON
+    wanted = ".".join(map(str, _OLDEST_PYTHON))
     yield Finding(
         group,
         "interpreter",
@@ -146,7 +146,7 @@ def _engine() -> Iterator[Finding]:
     from asyncstore.pool import Pool
 
     async def ask() -> str:
-        async with asyncio.timeout(POOL_TIMEOUT):
+        async with asyncio.timeout(_POOL_TIMEOUT):
             pool = Pool(max_workers=1)
             try:
                 return await pool.run(_thread_name)
@@ -266,10 +266,10 @@ def _limits() -> Iterator[Finding]:
         yield _optional(group, "open files", "this platform has no such limit", "descriptors of this process")
     else:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        enough = soft == resource.RLIM_INFINITY or soft >= FEW_DESCRIPTORS
+        enough = soft == resource.RLIM_INFINITY or soft >= _FEW_DESCRIPTORS
         yield Finding(
             group, "open files", Status.OK if enough else Status.MISSING, f"{_amount(soft)} of at most {_amount(hard)}",
-            "files and connections that can be open at once", "" if enough else f"ulimit -n {FEW_DESCRIPTORS}",
+            "files and connections that can be open at once", "" if enough else f"ulimit -n {_FEW_DESCRIPTORS}",
         )  # fmt: skip
     count = os.cpu_count() or 1
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else count

@@ -142,7 +142,7 @@ print(sorted({"uvloop", "httptools", "asyncmy", "asyncpg", "duckdb"} & set(sys.m
 
 
 def test_the_text_shows_each_finding_under_its_group():
-    text = doctor.as_text((
+    text = doctor._as_text((
         Finding("One", "a", Status.OK, "works", "good for x"),
         Finding("One", "b", Status.MISSING, "not installed", "good for y", "pip install y"),
         Finding("Two", "c", Status.BROKEN, "gone", "needed"),
@@ -183,7 +183,7 @@ def test_worker_threads_that_do_not_start_are_broken_and_fail_the_command(monkey
 
 
 def test_an_old_interpreter_is_broken(monkeypatch):
-    monkeypatch.setattr(doctor, "OLDEST_PYTHON", (99, 0))
+    monkeypatch.setattr(doctor, "_OLDEST_PYTHON", (99, 0))
     found = named(examine(), "interpreter")
     assert found.status is Status.BROKEN
     assert found.remedy == "install Python 99.0 or newer"

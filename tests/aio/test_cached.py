@@ -1,0 +1,225 @@
+"""Opens, stats and small whole files out of the kernel's cache, or not at all."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from asyncstore.aio import _cached, _device, _syscalls
+from asyncstore.aio._cached import open_cached, read_file_cached, stat_cached
+from asyncstore.aio._nowait import INLINE_LIMIT
+from tests.aio.disk import drop, in_memory, learned, need_nowait
+from tests.aio.rest import settled
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """A small file on a device that has been learned, its name and its pages cached."""
+    path = tmp_path / "small"
+    path.write_bytes(b"content")
+    need_nowait(path)
+    if not _cached._probe():
+        pytest.skip("no openat2 with RESOLVE_CACHED")
+    return path
+
+
+def eventually(call, *args, **kwargs):
+    """Call until it answers: a lookup that another process's rename disturbs is not answered from the cache."""
+    for _ in range(1000):
+        answer = call(*args, **kwargs)
+        if answer is not None:
+            return answer
+    return None
+
+
+def test_a_cached_file_is_opened_read_and_described(small):
+    fd = eventually(open_cached, small, os.O_RDONLY)
+    assert fd is not None
+    assert os.pread(fd, 100, 0) == b"content"
+    assert not os.get_inheritable(fd)
+    assert os.get_blocking(fd), "O_NONBLOCK was for the open alone"
+    os.close(fd)
+    assert eventually(read_file_cached, small) == b"content"
+    assert eventually(stat_cached, small) == os.stat(small)
+    assert eventually(stat_cached, os.fsencode(small)) == os.stat(small)
+
+
+def test_what_is_certainly_not_there_is_reported_at_once(small):
+    missing = small.with_name("missing")
+    for call in (stat_cached, read_file_cached, lambda path: open_cached(path, os.O_RDONLY)):
+        assert not missing.exists(), "and the kernel has taken note of it"
+        with pytest.raises(FileNotFoundError) as caught:
+            eventually(call, missing)
+        assert caught.value.filename == str(missing)
+
+
+def test_a_name_with_a_nul_is_not_cut_short(small):
+    """C would take the part before the NUL, which is another file."""
+    for call in (stat_cached, read_file_cached, lambda path: open_cached(path, os.O_RDONLY)):
+        with pytest.raises(ValueError):
+            call(f"{small}\0.txt")
+
+
+def test_opens_that_change_something_are_left_to_the_pool(small):
+    for flags in (os.O_CREAT, os.O_TRUNC, os.O_CREAT | os.O_EXCL):
+        assert open_cached(small, os.O_RDWR | flags) is None
+    assert open_cached(small.parent, os.O_RDWR | os.O_TMPFILE) is None
+    assert small.read_bytes() == b"content"
+
+
+def test_links_are_followed_or_not_as_asked(small):
+    link = small.with_name("link")
+    link.symlink_to(small.name)
+    assert eventually(stat_cached, link) == os.stat(small)
+    assert eventually(stat_cached, link, follow=False) == os.lstat(link)
+    assert eventually(read_file_cached, link) == b"content"
+    assert open_cached(link, os.O_RDONLY | os.O_NOFOLLOW) is None
+
+
+def test_names_are_looked_up_below_a_directory_descriptor(small):
+    directory = os.open(small.parent, os.O_RDONLY)
+    try:
+        assert eventually(stat_cached, small.name, dir_fd=directory) == os.stat(small)
+        fd = eventually(open_cached, small.name, os.O_RDONLY, dir_fd=directory)
+        assert fd is not None
+        os.close(fd)
+    finally:
+        os.close(directory)
+
+
+def test_a_fifo_is_neither_opened_nor_its_writer_let_go(small):
+    """Even an open with O_NONBLOCK would release a writer that waits for a reader, and break its pipe."""
+    fifo = small.with_name("fifo")
+    os.mkfifo(fifo)
+    released = threading.Event()
+
+    def write() -> None:
+        fd = os.open(fifo, os.O_WRONLY)
+        released.set()
+        os.close(fd)
+
+    writer = threading.Thread(target=write, daemon=True)
+    writer.start()
+    for _ in range(100):
+        assert open_cached(fifo, os.O_RDONLY) is None
+        assert read_file_cached(fifo) is None
+    assert not released.is_set()
+    reader = os.open(fifo, os.O_RDONLY)
+    writer.join(10)
+    os.close(reader)
+    assert released.is_set()
+
+
+def test_a_name_given_to_a_fifo_between_the_two_opens_is_not_returned(small, monkeypatch):
+    real = _cached._locate
+
+    def swap(path, dir_fd, *, follow):
+        located = real(path, dir_fd, follow=follow)
+        small.unlink()
+        os.mkfifo(small)
+        return located
+
+    monkeypatch.setattr(_cached, "_locate", swap)
+    assert open_cached(small, os.O_RDONLY) is None
+
+
+def test_devices_and_directories_are_left_to_the_pool(small):
+    for path in ("/dev/null", "/dev/zero", small.parent):
+        assert open_cached(path, os.O_RDONLY) is None
+
+
+def test_a_file_whose_pages_are_not_cached_is_left_to_the_pool(small):
+    small.write_bytes(os.urandom(200_000))
+    drop(small)
+    assert read_file_cached(small) is None
+
+
+def test_large_files_are_left_to_the_pool(small):
+    small.write_bytes(bytes(INLINE_LIMIT))
+    assert eventually(read_file_cached, small) == bytes(INLINE_LIMIT)
+    small.write_bytes(bytes(INLINE_LIMIT + 1))
+    assert read_file_cached(small) is None
+
+
+@pytest.mark.parametrize("size", [0, 1, 4095, 4096, 4097, 65536])
+def test_a_whole_file_is_whole(small, size):
+    content = os.urandom(size)
+    small.write_bytes(content)
+    assert eventually(read_file_cached, small) == content
+
+
+def test_a_file_that_grows_between_its_size_and_its_read_is_left_to_the_pool(small, monkeypatch):
+    real = _cached.open_regular
+
+    def grow(path, flags, dir_fd=None):
+        opened = real(path, flags, dir_fd)
+        with small.open("ab") as file:
+            file.write(b" and more")
+        return opened
+
+    monkeypatch.setattr(_cached, "open_regular", grow)
+    assert read_file_cached(small) is None
+
+
+def test_files_of_proc_are_left_to_the_pool_which_knows_their_true_size():
+    learned(Path("/proc/self/status"))
+    assert read_file_cached("/proc/self/status") is None
+
+
+def test_files_in_memory_need_no_nowait():
+    with in_memory() as directory:
+        path = directory / "file"
+        path.write_bytes(b"in memory")
+        learned(path)
+        if _cached._probe():
+            assert eventually(read_file_cached, path) == b"in memory"
+
+
+@pytest.fixture
+def nothing_known(monkeypatch):
+    monkeypatch.setattr(_device, "_devices", {})
+
+
+async def test_an_unknown_device_is_learned_on_a_worker_and_then_served(small, nothing_known):
+    assert stat_cached(small) is None
+    await settled()
+    assert eventually(stat_cached, small) == os.stat(small)
+
+
+async def test_a_device_on_a_server_or_a_daemon_is_never_touched_on_the_loop(small, nothing_known, monkeypatch):
+    monkeypatch.setattr(_device, "_LOCAL_TYPES", frozenset())
+    for _ in range(2):
+        assert stat_cached(small) is None
+        assert read_file_cached(small) is None
+        assert open_cached(small, os.O_RDONLY) is None
+        await settled()
+
+
+async def test_what_is_known_of_a_device_expires(small, nothing_known, monkeypatch):
+    learned(small)
+    now = _device.monotonic()
+    monkeypatch.setattr(_device, "monotonic", lambda: now + _device.LIFETIME + 1)
+    assert stat_cached(small) is None
+    await settled()
+    assert eventually(stat_cached, small) is not None
+
+
+def test_without_openat2_everything_is_left_to_the_pool(small, monkeypatch):
+    monkeypatch.setattr(_cached, "_works", None)
+    monkeypatch.setattr(_syscalls, "_openat2", _syscalls._missing)
+    assert stat_cached(small) is None
+    assert read_file_cached(small) is None
+    assert open_cached(small, os.O_RDONLY) is None
+
+
+def test_no_descriptor_stays_open(small):
+    fifo = small.with_name("fifo")
+    os.mkfifo(fifo)
+    before = set(os.listdir("/proc/self/fd"))
+    for path in (small, fifo, small.parent, "/dev/null", "/proc/self/status"):
+        stat_cached(path)
+        read_file_cached(path)
+    assert set(os.listdir("/proc/self/fd")) == before
