@@ -53,13 +53,16 @@ def discard(job: Job) -> None:
 class Worker:
     """One thread of a pool, its gate and its counters."""
 
-    __slots__ = ("_crew", "counters", "current", "gate", "left_behind", "thread")
+    __slots__ = ("_crew", "_hand", "counters", "current", "gate", "left_behind", "thread")
 
     def __init__(self, crew: Crew, name: str) -> None:
         self._crew = crew
         self.gate = threading.Lock()
         self.gate.acquire()
         self.counters = Counters()
+        # The job at hand, in a list of one: what is popped off it straight into a call is in no variable of this thread
+        # any more, so that a result lives on only where the caller has it once it is home.
+        self._hand: list[Job] = []
         self.current: Job | None = None  # what runs now, for stats and for a close that does not wait
         self.left_behind = False  # the pool closed without waiting for this worker: it ends after its job
         self.thread = threading.Thread(target=self._main, name=name, daemon=True)
@@ -80,7 +83,9 @@ class Worker:
             elif isinstance(entry, Job):
                 if crew.cost > SLOW_JOB and crew.has_work():
                     crew.rouse_another()
-                self.run(entry, crew)
+                self._hand.append(entry)
+                del entry
+                self.run(crew)
             else:
                 self._run_lane(entry, crew)
 
@@ -88,22 +93,23 @@ class Worker:
         deadline = _clock() + LANE_SLICE
         while not self.left_behind:
             try:
-                job = lane.jobs.popleft()
+                self._hand.append(lane.jobs.popleft())
             except IndexError:
                 if crew.finish_lane(lane):
                     return
                 continue
-            self.run(job, crew)
-            del job
+            self.run(crew)
             if _clock() > deadline and crew.has_work():
                 break
         crew.requeue_lane(lane)
 
-    def run(self, job: Job, crew: Crew) -> None:
-        """Run one job and hand it back."""
+    def run(self, crew: Crew) -> None:
+        """Run the job at hand and take it home."""
+        hand = self._hand
+        job = hand[0]
         future, home = job.future, job.home
         if future is None or home is None:  # the pool's own clean-up
-            discard(job)
+            discard(hand.pop())
             return
         counters = self.counters
         counters.begun += 1
@@ -111,7 +117,8 @@ class Worker:
             if job.state is not JobState.REFUSED:
                 job.state = _DROPPED
             counters.dropped += 1
-            home.done.append(job)  # nobody waits for it: the next drain takes it, no wake-up
+            del job, future
+            home.done.append(hand.pop())  # nobody waits for it: the next drain takes it, no wake-up
             if home.alert:
                 home.attend()
             return
@@ -136,10 +143,11 @@ class Worker:
         if future.done() and job.state is _RETURNED:
             counters.discarded += 1
             discard(job)
-        home.done.append(job)
+        # The traceback of a raised exception refers to this frame: exception, frame, job and future would form a cycle.
+        del job, future
+        home.done.append(hand.pop())
         if not home.woken:
             home.wake()
         if home.alert:
             home.attend()
-        # The traceback of a raised exception refers to this frame: exception, frame, job and future would form a cycle.
-        del job, future, home
+        del home

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -26,12 +27,18 @@ def small(tmp_path: Path) -> Path:
     return path
 
 
-def eventually(call, *args, **kwargs):
-    """Call until it answers: a lookup that another process's rename disturbs is not answered from the cache."""
-    for _ in range(1000):
-        answer = call(*args, **kwargs)
+def eventually(call, path, *args, **kwargs):
+    """Call until it answers, or for some seconds.
+
+    A rename anywhere on the system disturbs a lookup in the cache, and so does a link that is so young that following
+    it still has to note the time (relatime).
+    """
+    for _ in range(5000):
+        answer = call(path, *args, **kwargs)
         if answer is not None:
             return answer
+        os.stat(path)
+        time.sleep(0.001)
     return None
 
 

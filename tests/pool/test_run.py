@@ -170,6 +170,18 @@ async def test_nothing_keeps_arguments_results_or_exceptions_alive(pool):
         gc.enable()
 
 
+async def test_the_worker_has_let_go_of_a_result_by_the_time_the_caller_has_it(pool):
+    class Thing:
+        pass
+
+    for _ in range(300):
+        thing = await pool.run(Thing)
+        await asyncio.sleep(0)  # asyncio's own handle holds the future for the rest of this step
+        ref = weakref.ref(thing)
+        del thing
+        assert ref() is None, "a finaliser would have run at some later time, on the worker"
+
+
 @pytest.mark.parametrize(
     "options",
     [{"max_workers": 0}, {"max_pending": 0}, {"idle_timeout": 0}, {"max_poll_jobs": 0}, {"max_poll_time": -1}],
