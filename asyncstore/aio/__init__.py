@@ -48,11 +48,21 @@ from asyncstore.aio._durable import (
     sync as sync,
     syncfs as syncfs,
 )
+from asyncstore.aio._extents import (
+    Extent as Extent,
+    extents as extents,
+)
 from asyncstore.aio._group import (
     Group as Group,
 )
 from asyncstore.aio._leftovers import (
     remove_leftovers as remove_leftovers,
+)
+from asyncstore.aio._memory import (
+    mlock as mlock,
+    msync as msync,
+    mtouch as mtouch,
+    munlock as munlock,
 )
 from asyncstore.aio._names import (
     link as link,
@@ -92,12 +102,19 @@ from asyncstore.aio._scandir import (
     ScandirIterator as ScandirIterator,
     scandir as scandir,
 )
+from asyncstore.aio._sendfile import (
+    sendfile as sendfile,
+)
 from asyncstore.aio._stat import (
     access as access,
     lstat as lstat,
     stat as stat,
     stat_many as stat_many,
     statvfs as statvfs,
+)
+from asyncstore.aio._statx import (
+    Statx as Statx,
+    statx as statx,
 )
 from asyncstore.aio._stdio import (
     StandardStream as StandardStream,
@@ -138,6 +155,7 @@ __all__ = (
     "Change",
     "ChangeKind",
     "DirEntry",
+    "Extent",
     "Group",
     "GroupClosed",
     "PartialWrite",
@@ -146,6 +164,7 @@ __all__ = (
     "RingState",
     "ScandirIterator",
     "StandardStream",
+    "Statx",
     "TextFile",
     "TooLarge",
     "WatchLimit",
@@ -157,6 +176,7 @@ __all__ = (
     "copy",
     "copytree",
     "current_priority",
+    "extents",
     "getxattr",
     "lchmod",
     "lchown",
@@ -168,7 +188,11 @@ __all__ = (
     "mkdir",
     "mkfifo",
     "mknod",
+    "mlock",
     "move",
+    "msync",
+    "mtouch",
+    "munlock",
     "open",
     "path",
     "pathsync",
@@ -190,10 +214,12 @@ __all__ = (
     "rmdir",
     "rmtree",
     "scandir",
+    "sendfile",
     "setxattr",
     "stat",
     "stat_many",
     "statvfs",
+    "statx",
     "stderr",
     "stderr_bytes",
     "stdin",

@@ -116,8 +116,8 @@ class Replacement:
         try:
             self.old = self._look()
             self._create(mode)
-        except BaseException:
-            self._clean_up()
+        except BaseException as exc:
+            self._clean_up_after(exc)
             raise
 
     def __enter__(self) -> Self:
@@ -126,7 +126,16 @@ class Replacement:
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._clean_up()
+        self._clean_up_after(exc)
+
+    def _clean_up_after(self, exc: BaseException | None) -> None:
+        """Clean up; a failure of that is told as a note of `exc`, which is why it was called, if there is one."""
+        try:
+            self._clean_up()
+        except OSError as failure:
+            if exc is None:
+                raise
+            exc.add_note(f"the clean-up failed, too: {failure}")
 
     def _look(self) -> os.stat_result | None:
         try:
@@ -203,7 +212,11 @@ class Replacement:
             try:
                 if self._temporary is not None:
                     temporary, self._temporary = self._temporary, None
-                    os.unlink(temporary, dir_fd=self._directory)
+                    try:
+                        os.unlink(temporary, dir_fd=self._directory)
+                    except OSError as exc:
+                        exc.filename = temporary
+                        raise
             finally:
                 directory, self._directory = self._directory, -1
                 os.close(directory)

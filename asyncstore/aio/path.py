@@ -199,7 +199,7 @@ def _expanduser(path: AnyStr) -> AnyStr:
     return os.path.expanduser(path)
 
 
-def splitroot(p: AnyStr | os.PathLike[AnyStr]) -> tuple[AnyStr, AnyStr, AnyStr]:
+def splitroot(p: AnyStr | os.PathLike[AnyStr], /) -> tuple[AnyStr, AnyStr, AnyStr]:
     """Split `p` into drive (empty), root and the rest, as `os.path.splitroot` does from Python 3.12 on."""
     plain = os.fspath(p)
     slash = plain[:0] + (b"/" if isinstance(plain, bytes) else "/")

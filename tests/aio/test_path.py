@@ -43,7 +43,10 @@ def test_parameters_are_named_as_in_os_path(name):
     theirs = getattr(os.path, name)
     if callable(theirs):
         ours = inspect.signature(getattr(aio.path, name)).parameters
-        assert list(ours) == list(inspect.signature(theirs).parameters)
+        parameters = inspect.signature(theirs).parameters
+        assert len(ours) == len(parameters)
+        if name != "splitroot":  # its parameter changes its name between versions, and takes no keyword here
+            assert list(ours) == list(parameters)
         assert inspect.iscoroutinefunction(getattr(aio.path, name)) or name == "splitroot"
 
 
