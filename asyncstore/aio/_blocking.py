@@ -6,12 +6,13 @@ done, the file ends or an error says why not.
 
 from __future__ import annotations
 
+import mmap
 import os
 from collections.abc import Sequence
 
 from asyncstore.aio.errors import PartialWrite
 
-__all__ = ("partial", "pread_all", "preadv_all", "pwrite_all", "pwritev_all")
+__all__ = ("partial", "pread_all", "pread_direct", "preadv_all", "pwrite_all", "pwrite_direct", "pwritev_all")
 
 LARGE = 1 << 20  # bytes, from which on the file is asked for its size before as much memory is allocated
 MAX_BUFFERS = 1024  # in one preadv(2) or pwritev(2): IOV_MAX of Linux and of the BSDs
@@ -33,6 +34,25 @@ def pread_all(fd: int, n: int, offset: int) -> bytes:
         parts.append(data)
         got += len(data)
     return b"".join(parts)
+
+
+def pread_direct(fd: int, n: int, offset: int) -> bytes:
+    """As `pread_all`, for a file with O_DIRECT, which reads into memory that begins at a page only.
+
+    One read: the next would begin where the file ends, at an offset that O_DIRECT refuses.
+    """
+    with mmap.mmap(-1, max(n, 1)) as memory, memoryview(memory) as view:
+        got = os.preadv(fd, [view[:n]], offset)
+        return view[:got].tobytes()
+
+
+def pwrite_direct(fd: int, view: memoryview, offset: int, done: int = 0) -> int:
+    """As `pwrite_all`, for a file with O_DIRECT, which writes out of memory that begins at a page only."""
+    if done == view.nbytes:
+        return done
+    with mmap.mmap(-1, view.nbytes) as memory, memoryview(memory) as copy:
+        copy[:] = view
+        return pwrite_all(fd, copy, offset, done)
 
 
 def _left(fd: int, offset: int) -> int:
@@ -90,7 +110,7 @@ def pwritev_all(fd: int, views: Sequence[memoryview], offset: int) -> int:
 
 
 def partial(exc: OSError, written: int) -> PartialWrite:
-    """Return the error to raise from `exc`, which came after `written` bytes."""
+    """Return the error to raise from `exc`, which came after `written` bytes, or without saying how many."""
     error = PartialWrite(exc.errno, exc.strerror)
     error.written = written
     return error

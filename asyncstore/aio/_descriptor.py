@@ -138,7 +138,8 @@ class Descriptor(Nowait):
             else:
                 if len(data) == n or self._ends_at(offset + len(data)):
                     return data
-        return await self.run(_blocking.pread_all, self.fd, n, offset)
+        read = _blocking.pread_direct if self.flags & _O_DIRECT else _blocking.pread_all
+        return await self.run(read, self.fd, n, offset)
 
     async def preadv(self, buffers: Sequence[bytearray | memoryview], offset: int) -> int:
         """Fill the writable `buffers`, one after the other, from `offset`; return the count of bytes.
@@ -162,6 +163,7 @@ class Descriptor(Nowait):
         written before the error. Cancelled, the write may have been applied, wholly or in part, or may still be. `data`
         must not change meanwhile.
         """
+        self._check_open()
         view = memoryview(data) if type(data) is bytes else as_view(data)
         total = view.nbytes
         done = self.write_cached(view, offset)
@@ -177,12 +179,13 @@ class Descriptor(Nowait):
             except BlockingIOError:  # as in pread
                 pass
             except OSError as exc:
-                if not done:
+                if not done and not isinstance(exc, RingFailed):
                     raise
                 raise _blocking.partial(exc, done) from exc
             if done == total:
                 return total
-        return await self.run(_blocking.pwrite_all, self.fd, view, offset, done)
+        write = _blocking.pwrite_direct if self.flags & _O_DIRECT else _blocking.pwrite_all
+        return await self.run(write, self.fd, view, offset, done)
 
     async def pwritev(self, buffers: Sequence[_Buffer], offset: int) -> int:
         """Write all of `buffers`, one after the other, at `offset`; otherwise as `pwrite`."""
@@ -241,6 +244,7 @@ class Descriptor(Nowait):
         self.fd = -1
         self._mode = Mode.CLOSED
         self._device = None
+        self._ringable = False
         if self._resident is not None:
             self._resident.close()
 
