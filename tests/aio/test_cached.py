@@ -80,7 +80,7 @@ def test_opens_that_change_something_are_left_to_the_pool(small):
 def test_links_are_followed_or_not_as_asked(small):
     link = small.with_name("link")
     link.symlink_to(small.name)
-    # relatime: a lookup that has to note the time of access of a link is left to the pool, once. Here it is noted already.
+    # relatime: a lookup that has to note when a link was read is left to the pool, once. Here it is noted already.
     os.utime(link, (2e9, 1e9), follow_symlinks=False)
     assert eventually(stat_cached, link) == os.stat(small)
     assert eventually(stat_cached, link, follow=False) == os.lstat(link)
