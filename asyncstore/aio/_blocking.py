@@ -10,12 +10,12 @@ import mmap
 import os
 from collections.abc import Sequence
 
+from asyncstore.aio._nowait import MAX_BUFFERS
 from asyncstore.aio.errors import PartialWrite
 
 __all__ = ("partial", "pread_all", "pread_direct", "preadv_all", "pwrite_all", "pwrite_direct", "pwritev_all")
 
 LARGE = 1 << 20  # bytes, from which on the file is asked for its size before as much memory is allocated
-MAX_BUFFERS = 1024  # in one preadv(2) or pwritev(2): IOV_MAX of Linux and of the BSDs
 
 
 def pread_all(fd: int, n: int, offset: int) -> bytes:

@@ -24,7 +24,7 @@ from asyncstore.aio._budget import spend
 from asyncstore.aio._cached import open_regular, restore_blocking
 from asyncstore.aio._device import Device, learn
 from asyncstore.aio._lifetime import Lifetime, State, Use
-from asyncstore.aio._nowait import Mode, Nowait
+from asyncstore.aio._nowait import Mode, Nowait, negative_offset
 from asyncstore.aio._priority import run as run_on_pool
 from asyncstore.aio._rings import SLOT, RingFailed, ring_here
 from asyncstore.aio._sync import Syncs
@@ -192,6 +192,8 @@ class Descriptor(Nowait):
         views = [as_view(buffer) for buffer in buffers]
         if sum(view.nbytes for view in views) <= JOIN_LIMIT:
             return await self.pwrite(b"".join(views), offset)
+        if offset < 0:
+            raise negative_offset(offset)
         return await self.run(_blocking.pwritev_all, self.fd, views, offset)
 
     async def fsync(self) -> None:

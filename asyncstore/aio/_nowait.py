@@ -29,11 +29,12 @@ from asyncstore.aio._device import Device
 from asyncstore.aio._resident import Resident
 from asyncstore.aio.errors import FileClosed
 
-__all__ = ("INLINE_LIMIT", "RWF_NOWAIT", "Nowait", "whole_file_buffer")
+__all__ = ("INLINE_LIMIT", "MAX_BUFFERS", "RWF_NOWAIT", "Nowait", "negative_offset", "whole_file_buffer")
 
 INLINE_LIMIT = 256 * 1024  # bytes: copying them takes 30 us, which is what a hop to a thread costs
 MISSES = 8  # in a row, after which trying first costs more than it gains
 RETRY = 64  # of so many reads one tries again
+MAX_BUFFERS = 1024  # in one preadv(2) or pwritev(2): IOV_MAX of Linux and of the BSDs
 SCRATCH_BYTES = 1 << 20  # kept per thread: four buffers of the largest size, or hundreds of the usual ones
 
 RWF_NOWAIT: int = getattr(os, "RWF_NOWAIT", 0)
@@ -129,7 +130,7 @@ class Nowait:
         Counts as one hit for `_budget.spend`, which is the caller's to call.
         """
         if offset < 0:
-            raise _negative(offset)
+            raise negative_offset(offset)
         if self._mode is not _NOWAIT:
             return self._read_otherwise(n, offset)
         scratch = _scratch
@@ -150,9 +151,9 @@ class Nowait:
     def readv_cached(self, views: list[memoryview], total: int, offset: int) -> int | None:
         """Fill `views`, of `total` bytes, as `read_cached` would; return the count, None when it might block."""
         if offset < 0:
-            raise _negative(offset)
+            raise negative_offset(offset)
         mode = self._mode
-        if total > INLINE_LIMIT or (mode is not _NOWAIT and mode is not Mode.MEMORY):
+        if total > INLINE_LIMIT or len(views) > MAX_BUFFERS or (mode is not _NOWAIT and mode is not Mode.MEMORY):
             return None
         try:
             got = _preadv(self.fd, views, offset, RWF_NOWAIT if mode is _NOWAIT else 0)
@@ -171,7 +172,7 @@ class Nowait:
         Raises ValueError for a negative `offset`, OSError as pwrite(2) does.
         """
         if offset < 0:
-            raise _negative(offset)
+            raise negative_offset(offset)
         device = self._device
         if device is None or self._sync or view.nbytes > INLINE_LIMIT:
             return 0
@@ -243,6 +244,6 @@ class Nowait:
         return device is not None and device.local and os.fstat(self.fd).st_size <= end
 
 
-def _negative(offset: int) -> ValueError:
+def negative_offset(offset: int) -> ValueError:
     """Return the error for an offset before the file; preadv2(2) and io_uring take -1 for the current position."""
     return ValueError(f"an offset should not be negative, got {offset}")

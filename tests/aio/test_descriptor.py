@@ -1,4 +1,4 @@
-"""An open file: every operation right, every buffer and number safe, whatever is cancelled, closed or refused meanwhile."""
+"""An open file: every operation right, every buffer and number safe, whatever is cancelled, closed or refused."""
 
 from __future__ import annotations
 
@@ -269,6 +269,11 @@ def points_to(name: str, path: Path) -> bool:
         return False
 
 
+async def open_forever(path: Path, taken: list[Descriptor]) -> None:
+    while True:
+        taken.append(await Descriptor.open(path, os.O_RDONLY))
+
+
 async def test_when_there_are_no_descriptors_left_open_says_so(path):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     first = await Descriptor.open(path, os.O_RDONLY)  # whatever is opened once a process is open now
@@ -277,8 +282,7 @@ async def test_when_there_are_no_descriptors_left_open_says_so(path):
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))) + 4, hard))
         with pytest.raises(OSError) as caught:
-            while True:
-                taken.append(await Descriptor.open(path, os.O_RDONLY))
+            await open_forever(path, taken)
         assert caught.value.errno == errno.EMFILE
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
@@ -407,21 +411,21 @@ async def test_what_close_reports_reaches_the_caller_and_the_number_is_free(path
 
 
 async def test_a_written_file_is_closed_on_a_worker_a_read_one_on_the_spot(path, monkeypatch):
-    threads: dict[str, int] = {}
+    threads: list[int] = []
     real = os.close
 
     def note(fd: int) -> None:
         if points_to(str(fd), path):
-            threads[kind] = threading.get_ident()
+            threads.append(threading.get_ident())
         real(fd)
 
-    for kind, flags in (("read", os.O_RDONLY), ("written", os.O_RDWR)):
+    for flags in (os.O_RDONLY, os.O_RDWR):
         descriptor = await opened(path, flags)
         monkeypatch.setattr(os, "close", note)
         await descriptor.close()
         monkeypatch.undo()
-    assert threads["read"] == threading.get_ident()
-    assert threads["written"] != threading.get_ident()
+    read, written = threads
+    assert read == threading.get_ident() != written
 
 
 async def test_closing_a_fifo_does_not_wait_for_a_reader_that_waits_for_ever(tmp_path):
@@ -468,9 +472,10 @@ async def test_what_a_cancelled_job_returns_is_discarded_by_its_owner(path):
 async def test_a_descriptor_left_open_warns_and_is_closed(path):
     descriptor = await opened(path)
     number = descriptor.fd
+    holder = [descriptor]
+    del descriptor
     with pytest.warns(ResourceWarning, match="unclosed file"):
-        del descriptor
-        gc.collect()
+        holder.clear()
     await settled()
     assert not points_to(str(number), path)
 
@@ -482,7 +487,6 @@ def test_a_worker_that_ends_after_its_loop_closes_what_was_to_be_closed(path):
     async def leave() -> int:
         descriptor = await opened(path)
         number = descriptor.fd
-        asyncio.ensure_future(descriptor.run(gate)).cancel()  # noqa: RUF006  # nobody is to wait for it
         job = asyncio.ensure_future(descriptor.run(gate))
         await gate.has_begun()
         closing = asyncio.ensure_future(descriptor.close())
