@@ -157,28 +157,26 @@ def _list(visit: _Visit, rules: _Rules) -> _Listing | None:
     directories: list[Name] = []
     files: list[Name] = []
     links: list[Name] = []
+    links_are_files = rules.links_are_files
     above = None
     try:
         if rules.follow:
             above = _descend(visit)
         with os.scandir(visit.path) as listing:
             for entry in listing:
-                if _is_directory(entry, rules):
+                try:
+                    directory = entry.is_dir(follow_symlinks=False) if links_are_files else entry.is_dir()
+                except OSError:
+                    directory = False  # as os.walk has it: what cannot be looked at is not entered
+                if not directory:
+                    files.append(entry.name)
+                else:
                     directories.append(entry.name)
                     if not rules.follow and entry.is_symlink():
                         links.append(entry.name)
-                else:
-                    files.append(entry.name)
     except OSError as exc:
         return _Listing([], [], frozenset(), None, exc)
     return _Listing(directories, files, frozenset(links), above, None)
-
-
-def _is_directory(entry: os.DirEntry[str] | os.DirEntry[bytes], rules: _Rules) -> bool:
-    try:
-        return entry.is_dir(follow_symlinks=not rules.links_are_files)
-    except OSError:
-        return False  # as os.walk has it: what cannot be looked at is not entered
 
 
 def _descend(visit: _Visit) -> Above:

@@ -10,6 +10,7 @@ import random
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -301,7 +302,12 @@ def test_a_loop_closed_with_reads_in_flight_leaves_no_descriptor_open(path, new_
     # What stays after the first run belongs to the process (the pool, uvloop), and stays what it is.
     assert not [each for each in first if "io_uring" in each and each not in before]
     assert len(rings_open()) == len(first)
-    assert len(os.listdir("/proc/self/fd")) == count >= files
+    for _ in range(2000):  # workers may still be closing what the last loop left
+        if len(os.listdir("/proc/self/fd")) <= count:
+            break
+        time.sleep(0.005)
+    assert len(os.listdir("/proc/self/fd")) <= count
+    assert count >= files
 
 
 @pytest.mark.parametrize("new_loop", LOOPS)
