@@ -725,7 +725,7 @@ loop.run_until_complete(loop.shutdown_asyncgens())
 loop.close()
 """
     done = subprocess.run(
-        [sys.executable, "-W", "error::ResourceWarning", "-c", script],
+        [sys.executable, "-W", "error::ResourceWarning", "-W", "ignore:This process:DeprecationWarning", "-c", script],
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")

@@ -406,7 +406,7 @@ async def check(index=3):
 {body}
 """
     done = subprocess.run(
-        [sys.executable, "-X", "dev", "-c", script],
+        [sys.executable, "-X", "dev", "-W", "ignore:This process:DeprecationWarning", "-c", script],
         capture_output=True,
         text=True,
         timeout=60,
