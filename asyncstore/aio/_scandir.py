@@ -17,10 +17,11 @@ from typing import AnyStr, Generic, Literal, Self, TypeAlias, cast, overload
 
 from asyncstore.aio._arguments import StrOrBytesPath, check_path_or_fd
 from asyncstore.aio._priority import run
-from asyncstore.aio._slices import Slices
+from asyncstore.aio._slices import COUNT, Slices
 
 __all__ = ("DirEntry", "ScandirIterator", "scandir")
 
+PIECE = 64  # entries a piece
 TURN = 128  # entries handed out before other tasks get a turn of the loop: some 50 us of work
 
 Kind: TypeAlias = Literal["file", "directory", "link", "other"]
@@ -33,17 +34,25 @@ class DirEntry(Generic[AnyStr]):
     call.
     """
 
-    __slots__ = ("_entry", "kind", "name", "path")
+    __slots__ = ("_entry", "kind")
 
     _entry: os.DirEntry[AnyStr]
-    name: AnyStr
-    path: AnyStr
 
     def __init__(self, entry: os.DirEntry[AnyStr], kind: Kind) -> None:
         self._entry = entry
-        self.name = entry.name
-        self.path = entry.path
-        self.kind = kind
+        self.kind: Kind = kind
+
+    @property
+    def name(self) -> AnyStr:
+        """The name, without the directory."""
+        name: AnyStr = self._entry.name
+        return name
+
+    @property
+    def path(self) -> AnyStr:
+        """The path: that of the directory as it was given, and the name."""
+        path: AnyStr = self._entry.path
+        return path
 
     def __fspath__(self) -> AnyStr:
         return self.path
@@ -87,8 +96,8 @@ class ScandirIterator(Generic[AnyStr]):
 
     def __init__(self, path: str | bytes | int) -> None:
         self._path = path
-        self._slices: Slices[tuple[os.DirEntry[AnyStr], Kind]] | None = Slices(_listing(path))
-        self._batch: list[tuple[os.DirEntry[AnyStr], Kind]] | None = None
+        self._slices: Slices[list[DirEntry[AnyStr]]] | None = Slices(_listing(path), count=COUNT // PIECE)
+        self._batch: list[DirEntry[AnyStr]] | None = None
         self._left = TURN
 
     def __repr__(self) -> str:
@@ -124,14 +133,14 @@ class ScandirIterator(Generic[AnyStr]):
             if not self._batch:  # closed meanwhile by another task
                 raise StopAsyncIteration
         assert self._batch  # what _fetch returned true for; for the type checker
-        return DirEntry(*self._batch.pop())
+        return self._batch.pop()
 
     async def _fetch(self) -> bool:
         """Get the next batch, last entry first; return whether there is one."""
         slices = self._slices
         if slices is None:
             return False
-        batch = await slices.next()
+        batch = [entry for piece in await slices.next() for entry in piece]
         batch.reverse()
         self._batch = batch
         if not batch:
@@ -168,10 +177,17 @@ def scandir(path: StrOrBytesPath | int | None = ".") -> ScandirIterator[str] | S
     return ScandirIterator("." if path is None else check_path_or_fd(path))
 
 
-def _listing(path: str | bytes | int) -> Generator[tuple[os.DirEntry[AnyStr], Kind], None, None]:
+def _listing(path: str | bytes | int) -> Generator[list[DirEntry[AnyStr]], None, None]:
+    """Yield the entries of `path` in pieces: looking at the clock after each would cost as much as the entry."""
+    piece: list[DirEntry[AnyStr]] = []
     with os.scandir(path) as entries:
         for entry in entries:
-            yield cast("os.DirEntry[AnyStr]", entry), kind_of(entry)
+            piece.append(DirEntry(cast("os.DirEntry[AnyStr]", entry), kind_of(entry)))
+            if len(piece) == PIECE:
+                yield piece
+                piece = []
+    if piece:
+        yield piece
 
 
 def kind_of(entry: os.DirEntry[str] | os.DirEntry[bytes]) -> Kind:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from asyncstore import aio
-from asyncstore.aio import _remove, _slices, _walk
+from asyncstore.aio import _remove, _scandir, _slices, _walk
 from asyncstore.testing import cancel_everywhere
 from tests.aio.faults import failing, open_descriptors
 from tests.aio.rest import settled
@@ -258,7 +258,8 @@ async def test_an_iterator_left_open_warns_and_a_closed_one_does_not(tmp_path, m
     for number in range(10):
         (tmp_path / str(number)).touch()
     before = open_descriptors()
-    monkeypatch.setattr(_slices.Slices.__init__, "__kwdefaults__", {"count": 2, "seconds": 10.0})
+    monkeypatch.setattr(_scandir, "COUNT", 1)
+    monkeypatch.setattr(_scandir, "PIECE", 1)
     entries = aio.scandir(tmp_path)
     await anext(entries)
     assert "open" in repr(entries)
@@ -278,7 +279,8 @@ async def test_an_iterator_left_open_warns_and_a_closed_one_does_not(tmp_path, m
 async def test_a_cancelled_listing_leaves_nothing_open(tmp_path, monkeypatch):
     for number in range(6):
         (tmp_path / str(number)).touch()
-    monkeypatch.setattr(_slices.Slices.__init__, "__kwdefaults__", {"count": 1, "seconds": 10.0})
+    monkeypatch.setattr(_scandir, "COUNT", 1)
+    monkeypatch.setattr(_scandir, "PIECE", 1)
     before = open_descriptors()
 
     async def use():
