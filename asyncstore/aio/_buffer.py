@@ -46,6 +46,7 @@ class Buffer:
         "pending",
         "pending_size",
         "size",
+        "text_lines",
         "turn",
     )
 
@@ -59,6 +60,7 @@ class Buffer:
         self.at = 0
         self.lines: list[bytes] = []  # the next one last
         self.lines_end = 0
+        self.text_lines: list[str] = []  # what a text file on this buffer has prepared for iteration
         self.pending: list[bytes] = []
         self.pending_size = 0
 

@@ -239,6 +239,7 @@ class File:
     def _forget(self) -> None:
         buffer = self._buffer
         buffer.lines.clear()
+        buffer.text_lines.clear()
         buffer.data, buffer.at = b"", 0
         buffer.pending, buffer.pending_size = [], 0
 

@@ -148,10 +148,16 @@ def open(
     async def make() -> File:
         kind: Kind | None
         if isinstance(file, int):
-            status, status_flags, kind = await run_on_pool(_examine, fd, parsed.append)
+            status, status_flags, kind, position = await run_on_pool(_examine, fd, parsed.append)
             # A duplicate shares the position and may be closed. No device: reads go where the kernel stands.
             descriptor = Descriptor(fd if closefd else os.dup(fd), status, status_flags, None, fd)
-            return _file(descriptor, kind, parsed, mode, file, core_arguments, where, -1 if closefd else fd)
+            try:
+                opened = _file(descriptor, kind, parsed, mode, file, core_arguments, where, -1 if closefd else fd)
+            except BaseException:
+                descriptor.abandon()
+                raise
+            _mark_order(opened, position)
+            return opened
         flags = parsed.flags | getattr(os, "O_CLOEXEC", 0)
         if opener is not None:
             descriptor = await run_on_pool(_open_with, opener, file, flags, on_discard=Descriptor.abandon)
@@ -176,13 +182,18 @@ async def _placed(opened: File, parsed: OpenMode, *, in_place: bool) -> File:
             cursor.position = await cursor.size()
         elif cursor.positional and in_place:
             cursor.position = await cursor.descriptor.run(os.lseek, cursor.descriptor.fd, 0, os.SEEK_CUR)
-        if isinstance(opened, TextFile) and cursor.position:
-            opened._core.place_encoder(at_start=False)  # noqa: SLF001  # as above
+        _mark_order(opened, cursor.position)
     except BaseException:
         opened._buffer.closed = True  # noqa: SLF001  # as above
         cursor.descriptor.abandon()
         raise
     return opened
+
+
+def _mark_order(opened: File, position: int) -> None:
+    """Have a text file write no byte order mark unless it begins at the start."""
+    if isinstance(opened, TextFile) and position:
+        opened._core.place_encoder(at_start=False)  # noqa: SLF001  # it is being made here
 
 
 def _file(
@@ -224,11 +235,10 @@ def _open_with(opener: Opener, path: Any, flags: int) -> Descriptor:
     return Descriptor.adopt(fd, name=path)
 
 
-def _examine(fd: int, append: bool) -> tuple[os.stat_result, int, Kind]:
-    """Look at a descriptor that stays the caller's: its stat, its flags and its kind."""
+def _examine(fd: int, append: bool) -> tuple[os.stat_result, int, Kind, int]:
+    """Look at a descriptor that stays the caller's: its stat, its flags, its kind and its position."""
     kind = kind_of(fd)
     if kind.directory:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), fd)
-    if append and kind.seekable:
-        os.lseek(fd, 0, os.SEEK_END)
-    return os.fstat(fd), fcntl.fcntl(fd, fcntl.F_GETFL), kind
+    position = os.lseek(fd, 0, os.SEEK_END if append else os.SEEK_CUR) if kind.seekable else 0
+    return os.fstat(fd), fcntl.fcntl(fd, fcntl.F_GETFL), kind, position

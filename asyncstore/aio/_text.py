@@ -28,10 +28,10 @@ class TextFile(File):
     """A text file, what ``aio.open(path)`` gives; see `File` for what holds for all files.
 
     `buffer` is the binary file underneath, for positional I/O and for bytes. `encoding`, `errors`, `newlines`,
-    `line_buffering` and `write_through` are plain attributes.
+    `line_buffering` and `write_through` are plain attributes to read.
     """
 
-    __slots__ = ("_core", "_plain", "buffer", "line_buffering", "write_through")
+    __slots__ = ("_core", "_line_buffering", "_plain", "_write_through", "buffer")
 
     def __init__(self, buffer: BinaryFile, core: TextCore, *, line_buffering: bool = False) -> None:
         super().__init__(
@@ -40,8 +40,9 @@ class TextFile(File):
         )  # fmt: skip
         self._lock_state = buffer._lock_state
         self.buffer = buffer
-        self.line_buffering = line_buffering
-        self.write_through = False
+        self._line_buffering = line_buffering
+        self._write_through = False
+        self._buffer.text_lines = core.lines
         self._core = core
         self._plain = not line_buffering
 
@@ -54,6 +55,16 @@ class TextFile(File):
     def errors(self) -> str:
         """The name of the error handler."""
         return self._core.errors
+
+    @property
+    def line_buffering(self) -> bool:
+        """Whether a write that holds a line end is written out at once; `reconfigure` changes it."""
+        return self._line_buffering
+
+    @property
+    def write_through(self) -> bool:
+        """Whether every write is written out at once; `reconfigure` changes it."""
+        return self._write_through
 
     @property
     def newlines(self) -> str | tuple[str, ...] | None:
@@ -205,7 +216,7 @@ class TextFile(File):
         """Write `data`, the bytes of `text`."""
         self._core.begin_writing()
         await self._buffer.write(data)
-        if self.write_through or (self.line_buffering and ("\n" in text or "\r" in text)):
+        if self._write_through or (self._line_buffering and ("\n" in text or "\r" in text)):
             await self._buffer.drain()
 
     async def writelines(self, lines: Iterable[str]) -> None:
@@ -340,10 +351,10 @@ class TextFile(File):
                 if self._buffer.cursor.seekable:
                     core.place_encoder(at_start=await self._buffer.tell() == 0)
             if line_buffering is not None:
-                self.line_buffering = line_buffering
+                self._line_buffering = line_buffering
             if write_through is not None:
-                self.write_through = write_through
-            self._plain = not self.line_buffering and not self.write_through
+                self._write_through = write_through
+            self._plain = not self._line_buffering and not self._write_through
         finally:
             self._turn.release()
 

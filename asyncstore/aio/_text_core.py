@@ -132,14 +132,14 @@ class TextCore:
         elif end >= 0:
             self.used = end
             return self.chars[used:end], 0
-        return None, self.ends.rescan(self.chars[used:])
+        return None, self.ends.rescan(len(self.chars) - used)
 
     def prepare_lines(self) -> None:
         """Split all complete lines that are decoded into `lines`."""
         lines, self.lines_end = self.ends.split(self.chars, self.used)
         if lines:
             lines.reverse()
-            self.lines = lines
+            self.lines[:] = lines  # in place: closing the file empties this list
             self.used = self.lines_end
 
     def settle(self) -> None:

@@ -35,9 +35,9 @@ class LineEnds:
         found = _ANY_END.search(text, start)
         return found.end() if found else -1
 
-    def rescan(self, text: str) -> int:
-        """Return from where to look again, once more text has been added to `text`, which holds no line end."""
-        return max(len(text) - len(self.end) + 1, 0) if self.end else len(text)
+    def rescan(self, length: int) -> int:
+        """Return from where to look again, once text has been added to `length` characters without a line end."""
+        return max(length - len(self.end) + 1, 0) if self.end else length
 
     def split(self, text: str, start: int) -> tuple[list[str], int]:
         """Return the complete lines of `text` from `start` on, and the index behind the last of them."""
