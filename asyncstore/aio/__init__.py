@@ -105,6 +105,13 @@ from asyncstore.aio._scandir import (
 from asyncstore.aio._sendfile import (
     sendfile as sendfile,
 )
+from asyncstore.aio._space import (
+    FALLOC_FL_COLLAPSE_RANGE as FALLOC_FL_COLLAPSE_RANGE,
+    FALLOC_FL_INSERT_RANGE as FALLOC_FL_INSERT_RANGE,
+    FALLOC_FL_KEEP_SIZE as FALLOC_FL_KEEP_SIZE,
+    FALLOC_FL_PUNCH_HOLE as FALLOC_FL_PUNCH_HOLE,
+    FALLOC_FL_ZERO_RANGE as FALLOC_FL_ZERO_RANGE,
+)
 from asyncstore.aio._stat import (
     access as access,
     lstat as lstat,
@@ -156,6 +163,11 @@ __all__ = (
     "ChangeKind",
     "DirEntry",
     "Extent",
+    "FALLOC_FL_COLLAPSE_RANGE",
+    "FALLOC_FL_INSERT_RANGE",
+    "FALLOC_FL_KEEP_SIZE",
+    "FALLOC_FL_PUNCH_HOLE",
+    "FALLOC_FL_ZERO_RANGE",
     "Group",
     "GroupClosed",
     "PartialWrite",

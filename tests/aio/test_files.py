@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import io
 import os
@@ -311,6 +312,19 @@ async def test_space_is_reserved_and_metadata_read_through_the_descriptor(tmp_pa
         await file.fallocate(0, 10_000)
         assert (await file.stat()).st_size == 10_000
         assert isinstance(file.fileno(), int)
+
+
+async def test_a_hole_is_punched_and_read_as_zeros(tmp_path):
+    async with aio.open(tmp_path / "f", "w+b") as file:
+        await file.write(b"x" * 8192)
+        await file.seek(0)
+        assert await file.read(1) == b"x"
+        try:
+            await file.fallocate(0, 4096, aio.FALLOC_FL_PUNCH_HOLE | aio.FALLOC_FL_KEEP_SIZE)
+        except OSError as error:
+            assert error.errno == errno.EOPNOTSUPP  # noqa: PT017  # which file system it is, is the machine's business
+            return
+        assert await file.read() == bytes(4095) + b"x" * 4096
 
 
 async def test_wrong_directions_are_refused(tmp_path):
