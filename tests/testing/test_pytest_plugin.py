@@ -6,8 +6,11 @@ import os
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
+
+import asyncstore
 
 
 @pytest.fixture
@@ -21,7 +24,7 @@ def project(tmp_path):
             [*command, "-q", "-rs", *arguments],
             cwd=tmp_path,
             env={**{name: value for name, value in os.environ.items() if name != "CI"}, **environment,
-                 "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+                 "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(Path(asyncstore.__file__).parent.parent)},
             capture_output=True,
             text=True,
             check=False,
