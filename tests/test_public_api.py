@@ -149,6 +149,7 @@ def test_no_public_name_is_left_out_of_all(name):
 
 
 @pytest.mark.skipif(not LISTED.exists(), reason="the package was installed without its tests")
+@pytest.mark.skipif(sys.version_info[:2] != OLDEST, reason="pathlib and typing differ: the list is that on Python 3.11")
 def test_the_public_surface_is_the_one_that_is_written_down():
     absent = tuple(name for name in MODULES if missing_extra(name))
     here = set(as_text(tuple(name for name in MODULES if name not in absent)))
@@ -158,8 +159,7 @@ def test_the_public_surface_is_the_one_that_is_written_down():
         if not any(line.startswith(f"{name}.") for name in absent)
     }  # fmt: skip
     changes = [f"- {line}" for line in sorted(listed - here)]
-    if sys.version_info[:2] == OLDEST:
-        changes += [f"+ {line}" for line in sorted(here - listed)]
+    changes += [f"+ {line}" for line in sorted(here - listed)]
     assert not changes, "\n".join(("if this is meant, run: python tests/test_public_api.py", *changes))
 
 

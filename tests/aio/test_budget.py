@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from asyncstore.aio import _budget
-from asyncstore.aio._budget import HITS, spend
+from asyncstore.aio._budget import BURST, HITS, spend
 
 
 async def hit(times: int) -> None:
@@ -30,10 +30,10 @@ def frozen_clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 async def test_the_budget_of_a_turn_is_64_hits(frozen_clock):
     await a_new_turn()
-    answers = [spend() for _ in range(HITS + 3)]
+    answers = [spend() for _ in range(2 * HITS)]
     first = answers.index(True)
-    assert HITS - 8 <= first <= HITS + 8  # up to seven hits of an earlier turn were too few to be noticed
-    assert all(answers[first:]), "once spent, every further hit of the turn yields"
+    assert HITS - BURST <= first < HITS + BURST
+    assert sum(answers[first:]) == -(-len(answers[first:]) // BURST), "then each task gets a few"
 
 
 async def test_a_new_turn_has_a_new_budget(frozen_clock):
@@ -52,11 +52,12 @@ async def test_slow_hits_end_the_turn_after_half_a_millisecond(frozen_clock):
         frozen_clock[0] += 0.00003
     assert taken * 0.00003 < 2 * _budget.SECONDS
     assert taken < HITS
+    assert all(spend() for _ in range(10)), "then each task gets one"
 
 
 @pytest.mark.parametrize("hogs", [1, 16])
 async def test_endless_hits_do_not_starve_another_task(hogs: int, frozen_clock):
-    """Whatever the number of hogs, the other task gets a turn for every 72 hits at the latest."""
+    """The other task gets a turn for every 72 hits at the latest, and 8 for each further hog."""
     total = 32 * HITS
     turns = 0
 
@@ -69,7 +70,7 @@ async def test_endless_hits_do_not_starve_another_task(hogs: int, frozen_clock):
     beside = asyncio.create_task(other())
     await asyncio.gather(*(hit(total // hogs) for _ in range(hogs)))
     beside.cancel()
-    assert turns >= total // (HITS + 8)
+    assert turns >= total // (HITS + BURST + BURST * hogs)
 
 
 def test_a_loop_that_stopped_in_the_middle_of_a_turn_leaves_the_next_one_its_budget():

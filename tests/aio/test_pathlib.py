@@ -228,7 +228,7 @@ async def test_link_to_works_and_warns(place):
     assert await (place / "hard").samefile(place / "file")
 
 
-@pytest.mark.skipif(sys.version_info < (3, 13), reason="new in Python 3.13")
+@pytest.mark.skipif(sys.version_info < (3, 13), reason="there is no from_uri on Python 3.12 and older")
 def test_from_uri():
     assert aio.Path.from_uri("file:///a/b") == aio.Path("/a/b")
     assert type(aio.Path.from_uri("file:///a/b")) is aio.Path
