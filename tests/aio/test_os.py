@@ -35,7 +35,7 @@ def test_parameters_are_named_and_placed_as_in_os(name):
     try:
         theirs = inspect.signature(getattr(os, name)).parameters
     except ValueError:
-        pytest.skip("this Python cannot tell the parameters")  # chmod of 3.13
+        pytest.skip("the parameters of some builtins cannot be told on Python 3.13")
     ours = inspect.signature(getattr(aio, name)).parameters
     placed = [each.name for each in theirs.values() if each.kind is each.POSITIONAL_OR_KEYWORD]
     assert [each.name for each in ours.values() if each.kind is each.POSITIONAL_OR_KEYWORD] == placed
