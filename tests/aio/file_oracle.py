@@ -25,6 +25,7 @@ class Pair:
                 path.write_bytes(content)
         self.mode = mode
         self.options = options
+        self.chunk = 0
         self.cookies: list[tuple[int, int]] = [(0, 0)]
         self.closed = False
 
@@ -38,6 +39,8 @@ class Pair:
             assert ours is theirs
             return False
         self.ours, self.theirs = ours, theirs
+        if self.chunk:
+            self.theirs._CHUNK_SIZE = self.chunk
         return True
 
     async def both(self, ours: Any, theirs: Any) -> tuple[Any, Any]:
@@ -119,15 +122,24 @@ def same(ours: Any, theirs: Any) -> bool:
 
 
 def run_pair(
-    folder: Path, content: bytes | None, mode: str, steps: list[tuple[Any, ...]], *, small: bool = True, **options: Any
+    folder: Path,
+    content: bytes | None,
+    mode: str,
+    steps: list[tuple[Any, ...]],
+    *,
+    small: bool = True,
+    chunk: int = 0,
+    **options: Any,
 ) -> None:
     """Run `steps` (method name and arguments) on a pair of files.
 
-    `small`: the content is one chunk, so that both must meet what cannot be decoded in the same call.
+    `small`: the content is one chunk, so that both must meet what cannot be decoded in the same call. `chunk`: how many
+    bytes io decodes at a time, 0 for its own choice; the caller has set ours.
     """
 
     async def main() -> None:
         pair = Pair(folder, content, mode, **options)
+        pair.chunk = chunk
         if not await pair.open():
             return
         try:

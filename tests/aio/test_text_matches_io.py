@@ -6,6 +6,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis.strategies import binary, integers, just, lists, one_of, sampled_from, text, tuples
 
+from asyncstore.aio import _text, _text_core
 from tests.aio.file_oracle import run_pair
 
 ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32", "latin-1", "shift_jis", "ascii", "cp1252"]
@@ -87,3 +88,53 @@ def test_reading_and_writing_in_turns(tmp_path, content, newline, mode, steps):
     for _, where, step in steps:
         flat += [("flush",), ("seek", 0) if where % 2 else ("end",), step]
     run_pair(tmp_path, content, mode, flat, encoding="utf-8", errors="replace", newline=newline)
+
+
+SMALL_CHUNK = 7  # bytes: characters, line ends and shift sequences all come to lie across chunks
+STATEFUL = ["iso2022_jp", "utf-7", "hz", "shift_jis", "gb18030", "utf-16", "utf-8-sig", "utf-8"]
+
+
+@pytest.fixture
+def small_chunks(monkeypatch):
+    monkeypatch.setattr(_text, "CHUNK", SMALL_CHUNK)
+    monkeypatch.setattr(_text_core, "CHUNK", SMALL_CHUNK)
+
+
+wide = text(alphabet=sampled_from("ab \r\n\u00e9\u65e5\u3042x\t\x0b\x85\u2028"), max_size=40)
+
+
+@common
+@given(
+    content=wide,
+    encoding=sampled_from(STATEFUL),
+    errors=sampled_from(ERRORS),
+    newline=sampled_from(NEWLINES),
+    steps=lists(READS, max_size=12),
+)
+def test_reading_across_many_chunks(  # noqa: PLR0917  # as above
+    tmp_path, small_chunks, content, encoding, errors, newline, steps
+):
+    run_pair(
+        tmp_path, content.encode(encoding, "replace"), "r", steps,
+        small=False, chunk=SMALL_CHUNK, encoding=encoding, errors=errors, newline=newline,
+    )  # fmt: skip
+
+
+@common
+@given(
+    content=wide,
+    encoding=sampled_from(["utf-8", "utf-16", "latin-1", "utf-8-sig"]),
+    newline=sampled_from(NEWLINES),
+    mode=sampled_from(["r+", "w+", "a+"]),
+    steps=lists(one_of(READS, tuples(just("write"), wide), tuples(just("truncate"), integers(0, 20))), max_size=10),
+)
+def test_reading_and_writing_without_a_seek_between(  # noqa: PLR0917  # as above
+    tmp_path, small_chunks, content, encoding, newline, mode, steps
+):
+    flushed = []
+    for step in steps:  # io reads past what is written and not flushed: ours does not, and need not agree
+        flushed += [step, ("flush",)] if step[0] in {"write", "truncate"} else [step]
+    run_pair(
+        tmp_path, content.encode(encoding, "replace"), mode, flushed,
+        small=False, chunk=SMALL_CHUNK, encoding=encoding, errors="replace", newline=newline,
+    )  # fmt: skip
