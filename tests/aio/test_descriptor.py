@@ -19,6 +19,7 @@ import pytest
 from asyncstore.aio import _blocking, _lifetime, _sync
 from asyncstore.aio._descriptor import Descriptor
 from asyncstore.aio._nowait import Mode
+from asyncstore.aio._ring import Ring
 from asyncstore.aio.errors import FileClosed, PartialWrite
 from asyncstore.errors import Closed, Error
 from asyncstore.testing import cancel_everywhere
@@ -555,10 +556,11 @@ def test_short_writes_go_on_until_all_is_written(monkeypatch, tmp_path):
 def test_a_limit_on_the_size_of_files_is_met_with_what_was_written(tmp_path, ring):
     """EFBIG from the kernel itself, through every engine: RLIMIT_FSIZE binds the whole process, hence another one."""
     script = f"""
-import asyncio, errno, os, resource, signal, sys
+import asyncio, errno, logging, os, resource, signal, sys
 sys.path.insert(0, {str(ROOT)!r})
 from asyncstore.aio._descriptor import Descriptor
 from asyncstore.aio.errors import PartialWrite
+logging.getLogger("asyncio").setLevel(logging.ERROR)  # a busy machine makes a step slow, which -X dev would tell
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 async def main():
@@ -633,6 +635,46 @@ async def test_syncs_join_one_that_has_not_begun_and_never_one_that_has(path, mo
     await asyncio.gather(*first, *later)
     assert syncing.calls == ["data", "all"], "one for all of them, with the metadata that one of them wants"
     await descriptor.close()
+
+
+async def test_syncs_through_the_ring_are_shared_and_survive_a_ring_that_fails(path, monkeypatch):
+    descriptor = await opened(path)
+    if _sync.ring_here() is None:
+        pytest.skip("no io_uring")
+    begun: list[bool] = []
+    real = Ring.fsync
+
+    def fsync(self, life, fd, *, data_only):
+        begun.append(data_only)
+        return real(self, life, fd, data_only=data_only)
+
+    monkeypatch.setattr(Ring, "fsync", fsync)
+    first = asyncio.ensure_future(descriptor.fdatasync())
+    await asyncio.sleep(0)
+    await asyncio.gather(first, *(descriptor.fdatasync() for _ in range(5)), descriptor.fsync())
+    assert begun == [True, False]
+
+    def refuse(_self) -> None:
+        raise PermissionError(errno.EPERM, "io_uring_enter")
+
+    monkeypatch.setattr("asyncstore.aio._uring_abi.Queues.enter", refuse)
+    tasks = [asyncio.ensure_future(descriptor.fdatasync()) for _ in range(5)]
+    await asyncio.sleep(0)
+    tasks.append(asyncio.ensure_future(descriptor.fsync()))
+    await asyncio.wait_for(asyncio.gather(*tasks), 20)
+    await descriptor.close()
+
+
+async def test_a_sync_cancelled_in_the_ring_leaves_the_others_theirs(path):
+    descriptor = await opened(path)
+    for _ in range(20):
+        await descriptor.pwrite(b"dirty", 0)
+        tasks = [asyncio.ensure_future(descriptor.fdatasync()) for _ in range(4)]
+        await asyncio.sleep(0)
+        tasks[0].cancel()
+        outcomes = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 20)
+        assert outcomes[1:] == [None] * 3
+    await asyncio.wait_for(descriptor.close(), 20)
 
 
 async def test_a_cancelled_sync_leaves_the_others_theirs(path, monkeypatch):

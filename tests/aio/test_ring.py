@@ -386,9 +386,10 @@ def test_a_ring_that_cannot_be_settled_in_time_leaks_its_memory_on_purpose(path,
 
 def run_script(body: str, path: Path, **environment: str) -> str:
     script = f"""
-import asyncio, os, sys
+import asyncio, logging, os, sys
 from pathlib import Path
 sys.path.insert(0, {str(ROOT)!r})
+logging.getLogger("asyncio").setLevel(logging.ERROR)  # a busy machine makes a step slow, which -X dev would tell
 from asyncstore.aio import _rings
 from asyncstore.aio._descriptor import Descriptor
 from asyncstore.aio._nowait import Mode
