@@ -90,9 +90,9 @@ class Mode(Enum):
     CLOSED = "closed"
 
 
-_NOWAIT = (
-    Mode.NOWAIT
-)  # a global name is found faster than an attribute of an enumeration, and the read below takes 1 us
+# Global names are found faster than attributes, and the read below takes 1 us.
+_NOWAIT = Mode.NOWAIT
+_copy = b"".join  # of the one buffer in a slot: the fastest way to a bytes object
 
 
 class Nowait:
@@ -143,7 +143,7 @@ class Nowait:
             return self._read_refused(exc, n, offset)
         if got == n:
             self._misses = 0
-            return bytes(slot[0])
+            return _copy(slot)
         if self._ends_at(offset + got):
             return bytes(memoryview(slot[0])[:got])
         return self._missed()

@@ -2,7 +2,8 @@
 
 A sync covers what was written before it began. Whoever asks while one is under way must not join it, as the disk may be
 past the data in question: those wait together for the next one. So two are known at a time, the one that runs and the
-one that will; a task of the loop runs them one after the other, and ends when nobody waits.
+one that will. Whoever finds none runs its own in the ring, which needs no task; else a task of the loop runs one after
+the other, and ends when nobody waits.
 
 Guarantees: every caller's sync begins after the call. One that is cancelled leaves the others' sync alone. The
 descriptor stays open until the last sync that was asked for has ended.
@@ -12,6 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+from functools import partial
+from typing import Any
 
 from asyncstore.aio._lifetime import Lifetime, Use
 from asyncstore.aio._priority import run as run_on_pool
@@ -48,27 +51,52 @@ class _Batch:
 class Syncs:
     """The syncs of the file that `life` keeps open. `ringable`: a ring may be used, which saves the hop to a thread."""
 
-    __slots__ = ("_life", "_next", "_ringable", "_task")
+    __slots__ = ("_life", "_next", "_ringable", "_under_way")
 
     def __init__(self, life: Lifetime, *, ringable: bool) -> None:
         self._life = life
         self._ringable = ringable
         self._next: _Batch | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._under_way: asyncio.Future[Any] | None = None  # the sync of one caller in the ring, or the task
 
     async def join(self, fd: int, *, data_only: bool) -> None:
         """Wait for a sync of `fd` that begins after this call. Raises FileClosed, and OSError as fsync(2) does."""
         loop = asyncio.get_running_loop()
-        if self._task is None or self._task.done() or self._task.get_loop().is_closed():
-            self._next = _Batch(self._life)
-            self._task = loop.create_task(self._run(fd), name="asyncstore.aio fsync")
-        elif self._next is None:
+        if self._idle() and await self._alone(fd, data_only=data_only):
+            return
+        if self._next is None:
             self._next = _Batch(self._life)
         batch = self._next
         batch.data_only = batch.data_only and data_only
         waiter = loop.create_future()
         batch.waiters.append(waiter)
+        if self._idle():
+            self._begin(fd)
         await waiter
+
+    def _idle(self) -> bool:
+        """Whether nothing is under way that would see to the next batch when it ends."""
+        under_way = self._under_way
+        return under_way is None or under_way.done() or under_way.get_loop().is_closed()
+
+    async def _alone(self, fd: int, *, data_only: bool) -> bool:
+        """Run one caller's sync in the ring; return whether that could be done."""
+        ring = ring_here() if self._ringable else None
+        future = None if ring is None else ring.fsync(self._life, fd, data_only=data_only)
+        if future is None:
+            return False
+        self._under_way = future
+        future.add_done_callback(partial(self._begin, fd))
+        try:
+            await future
+        except RingFailed:  # syncing once more is the only way to know
+            return False
+        return True
+
+    def _begin(self, fd: int, _ended: asyncio.Future[int] | None = None) -> None:
+        """Start the task, if somebody waits for the next sync. A cancelled caller's may still run: no harm."""
+        if self._next is not None:
+            self._under_way = asyncio.get_running_loop().create_task(self._run(fd), name="asyncstore.aio fsync")
 
     async def _run(self, fd: int) -> None:
         """Run one batch after the other."""
