@@ -339,7 +339,9 @@ OPERATIONS = st.lists(
 @given(operations=OPERATIONS, binary=st.booleans(), newline=st.sampled_from([None, "", "\n", "\r\n"]))
 @settings(max_examples=60, deadline=None)
 def test_a_spooled_file_does_what_tempfile_s_does(operations, binary, newline):
-    options = {"mode": "w+b"} if binary else {"mode": "w+", "encoding": "utf-8", "newline": newline}
+    # a write in the middle can cut a euro sign in two, and what is left of it cannot be decoded
+    text = {"mode": "w+", "encoding": "utf-8", "errors": "replace", "newline": newline}
+    options = {"mode": "w+b"} if binary else text
 
     async def main():
         theirs = tempfile.SpooledTemporaryFile(max_size=10, **options)
@@ -350,7 +352,10 @@ def test_a_spooled_file_does_what_tempfile_s_does(operations, binary, newline):
                     theirs.seek(theirs.tell())  # io allows reading after writing only behind a seek
                     await ours.seek(await ours.tell())
                 expected = getattr(theirs, method)(*args)
-                assert await getattr(ours, method)(*args) == expected or method == "rollover", (method, args)
+                got = await getattr(ours, method)(*args)
+                # what rollover returns is nobody's business, and a text position that is no plain offset is opaque
+                opaque = method == "rollover" or (method == "tell" and expected >> 64)
+                assert opaque or got == expected, (method, args)
                 assert (ours.name is None) is (not theirs._rolled), (method, args)
             theirs.seek(0)
             await ours.seek(0)
