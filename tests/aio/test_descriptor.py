@@ -22,6 +22,7 @@ from asyncstore.aio._nowait import Mode
 from asyncstore.aio._ring import Ring
 from asyncstore.aio.errors import FileClosed, PartialWrite
 from asyncstore.errors import Closed, Error
+from asyncstore.pool import default_pool
 from asyncstore.testing import cancel_everywhere
 from tests.aio.disk import PAGE, in_memory, pages
 from tests.aio.rest import settled
@@ -294,15 +295,21 @@ async def test_when_there_are_no_descriptors_left_open_says_so(path):
 # Closing
 
 
-async def test_close_waits_for_a_job_that_uses_the_descriptor(path):
-    descriptor = await opened(path)
+async def others_have_run() -> None:
+    """Return once every job that was queued before has begun."""
+    for _ in range(3):
+        await default_pool().run(int)
+
+
+@pytest.mark.parametrize("flags", [os.O_RDONLY, os.O_RDWR], ids=["read", "written"])
+async def test_close_waits_for_a_job_that_uses_the_descriptor(path, flags):
+    descriptor = await opened(path, flags)
     number = descriptor.fd
     gate = Gate()
     job = asyncio.ensure_future(descriptor.run(gate, number))
     await gate.has_begun()
     closing = asyncio.ensure_future(descriptor.close())
-    for _ in range(20):
-        await asyncio.sleep(0)
+    await others_have_run()
     assert not closing.done()
     assert points_to(str(number), path), "the number is not free yet"
     for refused in (
@@ -335,7 +342,7 @@ async def test_a_cancelled_job_still_holds_the_descriptor_until_it_has_ended(pat
     with pytest.raises(asyncio.CancelledError):
         await job
     closing = asyncio.ensure_future(descriptor.close())
-    await asyncio.sleep(0)
+    await others_have_run()
     other = os.open(tmp_path / "other", os.O_RDWR | os.O_CREAT)
     assert other != number
     gate.go.set()
@@ -711,7 +718,7 @@ async def test_close_waits_for_every_sync_that_was_asked_for(path, monkeypatch):
     second = asyncio.ensure_future(descriptor.fdatasync())
     await asyncio.sleep(0)
     closing = asyncio.ensure_future(descriptor.close())
-    await asyncio.sleep(0)
+    await others_have_run()
     assert not closing.done()
     syncing.gate.go.set()
     await asyncio.gather(first, second, closing)

@@ -169,6 +169,24 @@ async def test_close_waits_for_the_ring_and_a_reused_number_is_never_touched(pat
     await at_rest(ring())
 
 
+async def test_close_waits_for_a_request_in_the_ring(path, monkeypatch):
+    descriptor = await opened(path, os.O_RDONLY)
+    await descriptor.pread(PAGE, 0)
+    queues = type(ring()._queues)
+    real = queues.enter
+    monkeypatch.setattr(queues, "enter", lambda self: None)  # nothing is submitted, nothing completes
+    reading = asyncio.ensure_future(descriptor.pread(PAGE, PAGE))
+    await asyncio.sleep(0)
+    closing = asyncio.ensure_future(descriptor.close())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not closing.done()
+    monkeypatch.setattr(queues, "enter", real)
+    ring()._advance()
+    assert await reading == page(1)
+    await closing
+
+
 async def test_a_ring_that_the_kernel_shuts_out_is_replaced_by_the_pool(path, monkeypatch):
     """A seccomp filter can be installed at any time."""
     descriptor = await opened(path)
