@@ -13,6 +13,13 @@ reason:
    the name may have been given to another file in between.
 
 Whatever is not certain returns None and the caller takes the pool, which then reports the true error.
+
+A program asks for the same names again and again, and the questions above cost three times what it wants to know. So a
+name that was answered for is taken to be as cached, as regular and as local as it was for another `TRUSTED` seconds,
+and is asked for directly; each answer shows the device and the type, and renews the trust or ends it. What the caller
+gets is always the kernel's answer of now. What could go wrong within that time: the kernel drops a name that was just
+used, which costs this loop one read of a directory; somebody puts a FIFO in the place of the file, and its waiting
+writer is let go before the pool opens it.
 """
 
 from __future__ import annotations
@@ -22,6 +29,7 @@ import fcntl
 import os
 import stat
 import sys
+from time import monotonic
 
 from asyncstore.aio import _syscalls
 from asyncstore.aio._device import Device, known, learn_later
@@ -38,6 +46,41 @@ _CHANGING = os.O_CREAT | os.O_TRUNC | (getattr(os, "O_TMPFILE", 0) & ~getattr(os
 _CERTAIN = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ELOOP, errno.ENAMETOOLONG})
 
 _ENCODING, _ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
+
+TRUSTED = 0.1  # seconds; the kernel evicts what was not used for longest, so what was used a moment ago is still there
+MAX_TRUSTED = 4096  # names; about a megabyte
+
+
+class _Trust:
+    """What a name stood for when it was last asked for, and until when that is believed."""
+
+    __slots__ = ("dev", "device", "regular", "until")
+
+    def __init__(self, status: os.stat_result, device: Device) -> None:
+        self.dev = status.st_dev
+        self.device = device
+        self.regular = stat.S_ISREG(status.st_mode)
+        self.until = monotonic() + TRUSTED
+
+    def confirmed(self, status: os.stat_result, now: float) -> bool:
+        """Whether `status`, had at the time `now`, shows the same kind of file; renews the trust, or ends it."""
+        if status.st_dev == self.dev and stat.S_ISREG(status.st_mode) is self.regular and now < self.device.expires:
+            self.until = now + TRUSTED
+            return True
+        self.until = 0.0
+        return False
+
+
+_trusted: dict[str, _Trust] = {}  # by absolute or relative name, symbolic links followed
+_trusted_links: dict[str, _Trust] = {}  # the same, a link in the last place not followed
+
+
+def _trust(names: dict[str, _Trust], path: _Path, status: os.stat_result, device: Device) -> None:
+    if type(path) is str:
+        if len(names) >= MAX_TRUSTED:
+            names.clear()
+        names[path] = _Trust(status, device)
+
 
 _hows: dict[int, _syscalls.OpenHow] = {}  # by flags; there are a few dozen combinations at most
 _works: bool | None = None  # None: not tried yet
@@ -107,6 +150,10 @@ def open_regular(path: _Path, flags: int, dir_fd: int | None = None) -> tuple[in
     """
     if flags & _CHANGING:
         return None
+    if dir_fd is None and type(path) is str:
+        trust = _trusted.get(path)
+        if trust is not None and trust.regular and (now := monotonic()) < trust.until:
+            return _open_trusted(path, flags, trust, now)
     located = _locate(path, dir_fd, follow=not flags & os.O_NOFOLLOW)
     if located is None:
         return None
@@ -124,7 +171,23 @@ def open_regular(path: _Path, flags: int, dir_fd: int | None = None) -> tuple[in
     if not stat.S_ISREG(status.st_mode):
         os.close(fd)
         return None
+    if dir_fd is None:
+        _trust(_trusted, path, status, device)
     return fd, status, device
+
+
+def _open_trusted(path: str, flags: int, trust: _Trust, now: float) -> tuple[int, os.stat_result, Device] | None:
+    try:
+        fd = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as exc:
+        if exc.errno in _CERTAIN:
+            raise
+        return None
+    status = os.fstat(fd)
+    if trust.confirmed(status, now):
+        return fd, status, trust.device
+    os.close(fd)
+    return None
 
 
 def open_cached(path: _Path, flags: int, *, dir_fd: int | None = None) -> int | None:
@@ -155,14 +218,24 @@ def stat_cached(path: _Path, follow: bool = True, *, dir_fd: int | None = None) 
 
     Not `follow`: what `os.lstat` returns. Raises as `open_cached`.
     """
+    names = _trusted if follow else _trusted_links
+    if dir_fd is None and type(path) is str:
+        trust = names.get(path)
+        if trust is not None and (now := monotonic()) < trust.until:
+            status = os.stat(path) if follow else os.lstat(path)
+            trust.confirmed(status, now)
+            return status
     located = _locate(path, dir_fd, follow=follow)
     if located is None:
         return None
     fd = located[0]
     try:
-        return os.fstat(fd)
+        status = os.fstat(fd)
     finally:
         os.close(fd)
+    if dir_fd is None:
+        _trust(names, path, status, located[3])
+    return status
 
 
 def read_file_cached(path: _Path) -> bytes | None:

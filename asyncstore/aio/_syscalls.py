@@ -64,7 +64,8 @@ def _bind(name: str, *arguments: object, result: object = None, release_gil: boo
         function = library[name]
     except AttributeError:
         return _missing
-    function.argtypes = arguments  # type: ignore[assignment]  # ctypes types them narrower than it takes them
+    if arguments:
+        function.argtypes = arguments  # type: ignore[assignment]  # ctypes types them narrower than it takes them
     function.restype = result or ctypes.c_int  # type: ignore[assignment]  # as above
     return function
 
@@ -81,8 +82,13 @@ def syscall(*arguments: object, release_gil: bool = False) -> Binding:
 
 if AVAILABLE:
     last_error: Callable[[], int] = ctypes.get_errno
-    _openat2 = syscall(ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_size_t)
-    _statx = _bind("statx", ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_uint, ctypes.c_void_p)
+    # These two are called for every cached name. Without argument types ctypes passes the objects below as they are;
+    # to convert the same numbers at every call would cost a third of the call.
+    _openat2 = _bind("syscall", result=ctypes.c_long)
+    _statx = _bind("statx")
+    _openat2_number, _working_directory = ctypes.c_long(_NR_OPENAT2), ctypes.c_long(_AT_FDCWD)
+    _how_size = ctypes.c_size_t(24)  # struct open_how: flags, mode, resolve
+    _statx_flags, _statx_mask = ctypes.c_int(_AT_EMPTY_PATH | _AT_STATX_DONT_SYNC), ctypes.c_uint(_STATX_TYPE)
     _fstatfs = _bind("fstatfs", ctypes.c_int, ctypes.c_void_p, release_gil=True)
     _mmap = _bind(
         "mmap",
@@ -102,18 +108,17 @@ def address_of(buffer: bytearray) -> int:
 class OpenHow:
     """The ``struct open_how`` of one combination of flags, made once: it costs more than the call."""
 
-    __slots__ = ("_buffer", "address")
-
-    SIZE = 24  # bytes: flags, mode, resolve
+    __slots__ = ("_buffer", "pointer")
 
     def __init__(self, flags: int, *, resolve: int = RESOLVE_CACHED) -> None:
-        self._buffer = ctypes.create_string_buffer(struct.pack("=QQQ", flags, 0, resolve), self.SIZE)
-        self.address = ctypes.addressof(self._buffer)
+        self._buffer = ctypes.create_string_buffer(struct.pack("=QQQ", flags, 0, resolve), 24)
+        self.pointer = ctypes.c_void_p(ctypes.addressof(self._buffer))
 
 
 def openat2(path: bytes, how: OpenHow, dir_fd: int | None = None) -> int:
     """Open `path` within the limits of `how`; return the descriptor, or -1 with `last_error()` set."""
-    return _openat2(_NR_OPENAT2, _AT_FDCWD if dir_fd is None else dir_fd, path, how.address, OpenHow.SIZE)
+    directory = _working_directory if dir_fd is None else ctypes.c_long(dir_fd)
+    return _openat2(_openat2_number, directory, path, how.pointer, _how_size)
 
 
 class _Statx(threading.local):
@@ -121,7 +126,7 @@ class _Statx(threading.local):
 
     def __init__(self) -> None:
         self.buffer = ctypes.create_string_buffer(256)  # sizeof(struct statx)
-        self.address = ctypes.addressof(self.buffer)
+        self.pointer = ctypes.c_void_p(ctypes.addressof(self.buffer))
 
 
 _answer = _Statx() if AVAILABLE else None
@@ -137,7 +142,7 @@ def type_and_device(fd: int) -> tuple[int, int] | None:
     """
     answer = _answer
     assert answer is not None  # callers look at AVAILABLE first
-    if _statx(fd, b"", _AT_EMPTY_PATH | _AT_STATX_DONT_SYNC, _STATX_TYPE, answer.address) < 0:
+    if _statx(fd, b"", _statx_flags, _statx_mask, answer.pointer) < 0:
         return None
     mode, device = _type_and_device(answer.buffer, 28)
     return mode, device

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
@@ -232,3 +233,116 @@ def test_no_descriptor_stays_open(small):
         stat_cached(path)
         read_file_cached(path)
     assert set(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.fixture
+def trusted(small: Path) -> Path:
+    """The small file after it was asked for, so that it is asked for directly the next time."""
+    _cached._trusted.clear()
+    _cached._trusted_links.clear()
+    assert eventually(stat_cached, str(small)) is not None
+    assert str(small) in _cached._trusted
+    return small
+
+
+def test_a_name_that_was_just_answered_for_is_asked_for_directly(trusted, monkeypatch):
+    def located(*_arguments, **_options):
+        raise AssertionError("looked up again")
+
+    monkeypatch.setattr(_cached, "TRUSTED", 60.0)  # renewed with each answer
+    _cached._trusted[str(trusted)].until += 60.0
+    monkeypatch.setattr(_cached, "_locate", located)
+    trusted.write_bytes(b"other content")
+    assert stat_cached(str(trusted)) == os.stat(trusted)
+    assert read_file_cached(str(trusted)) == b"other content"
+    fd = open_cached(str(trusted), os.O_RDONLY)
+    assert fd is not None
+    assert os.get_blocking(fd)
+    assert not os.get_inheritable(fd)
+    os.close(fd)
+    assert _cached._trusted[str(trusted)].until > time.monotonic()
+
+
+def test_trust_in_a_name_ends_after_a_while(trusted, monkeypatch):
+    calls = []
+    real = _cached._locate
+    monkeypatch.setattr(_cached, "_locate", lambda *args, **kwargs: calls.append(args) or real(*args, **kwargs))
+    monkeypatch.setattr(_cached, "monotonic", lambda: time.monotonic() + _cached.TRUSTED)
+    assert eventually(stat_cached, str(trusted)) is not None
+    assert calls
+
+
+def test_trust_in_a_name_ends_when_it_stands_for_something_else(trusted):
+    for make in (os.mkfifo, os.mkdir):
+        trust = _cached._trusted[str(trusted)]
+        trust.until = time.monotonic() + 60
+        trusted.unlink()
+        make(trusted)
+        assert open_cached(str(trusted), os.O_RDONLY) is None
+        assert trust.until == 0.0
+        assert read_file_cached(str(trusted)) is None
+        (os.rmdir if make is os.mkdir else os.unlink)(trusted)
+        trusted.write_bytes(b"content")
+        assert eventually(read_file_cached, str(trusted)) == b"content"
+
+
+def test_trust_in_a_name_ends_when_it_comes_to_lie_on_another_device(trusted):
+    trust = _cached._trusted[str(trusted)]
+    trust.until = time.monotonic() + 60
+    trust.dev += 1
+    assert stat_cached(str(trusted)) == os.stat(trusted)
+    assert trust.until == 0.0
+    trust.until = time.monotonic() + 60
+    count = len(os.listdir("/proc/self/fd"))
+    assert open_cached(str(trusted), os.O_RDONLY) is None
+    assert len(os.listdir("/proc/self/fd")) == count
+
+
+def test_trust_lasts_no_longer_than_what_is_known_of_the_device(trusted):
+    trust = _cached._trusted[str(trusted)]
+    trust.until = time.monotonic() + 60
+    trust.device.expires = 0.0
+    assert stat_cached(str(trusted)) == os.stat(trusted)
+    assert trust.until == 0.0
+
+
+def test_a_trusted_name_that_is_gone_is_reported_as_such(trusted):
+    _cached._trusted[str(trusted)].until = time.monotonic() + 60
+    trusted.unlink()
+    for call in (stat_cached, read_file_cached, lambda path: open_cached(path, os.O_RDONLY)):
+        with pytest.raises(FileNotFoundError) as caught:
+            call(str(trusted))
+        assert caught.value.filename == str(trusted)
+
+
+def test_an_open_of_a_trusted_name_that_fails_otherwise_is_left_to_the_pool(trusted, monkeypatch):
+    _cached._trusted[str(trusted)].until = time.monotonic() + 60
+
+    def no_more(*_arguments):
+        raise OSError(errno.EMFILE, "too many")
+
+    monkeypatch.setattr(_cached.os, "open", no_more)
+    assert open_cached(str(trusted), os.O_RDONLY) is None
+
+
+def test_a_link_and_what_it_leads_to_are_trusted_apart(trusted):
+    link = trusted.with_name("link")
+    link.symlink_to(trusted.name)
+    os.utime(link, (2e9, 1e9), follow_symlinks=False)
+    for _ in range(2):
+        assert eventually(stat_cached, str(link)) == os.stat(link)
+        assert eventually(stat_cached, str(link), follow=False) == os.lstat(link)
+
+
+def test_no_more_than_a_bounded_number_of_names_is_kept(trusted, monkeypatch):
+    monkeypatch.setattr(_cached, "MAX_TRUSTED", 10)
+    for number in range(40):
+        path = trusted.with_name(f"f{number}")
+        path.write_bytes(b"")
+        assert eventually(stat_cached, str(path)) is not None
+        assert len(_cached._trusted) <= 10
+
+
+def test_a_trusted_name_with_a_nul_is_not_cut_short(trusted):
+    with pytest.raises(ValueError):
+        stat_cached(f"{trusted}\0")
