@@ -6,6 +6,11 @@ import os
 from importlib.util import find_spec
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# on top of Hypothesis's own profile (it has one for CI): how long an example takes is the machine's affair
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 def need(module: str, what: str) -> None:

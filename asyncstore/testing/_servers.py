@@ -7,6 +7,7 @@ mostly shared by a whole test session and started outside any loop; on a loop, c
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -26,6 +27,8 @@ HOST = "127.0.0.1"
 START_TIMEOUT = 30.0  # seconds until it accepts: databases initialise a folder first, on a busy machine
 STOP_TIMEOUT = 10.0  # seconds between SIGTERM and SIGKILL
 PORT_ATTEMPTS = 5  # a port that was free may be taken before the server binds it; each attempt takes another
+_FIRST_PORT = 10240  # those below are well known, or likely to be configured
+_PROBES = 100  # ports tried for a free one, before the kernel is asked for any: arbitrary
 _PAUSE = 0.01  # seconds between two attempts to connect
 _SHOWN = 4000  # bytes of the server's output in an error: its last words
 _SYSTEM_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/sbin")  # where servers live, and PATH of a user often leaves out
@@ -237,15 +240,38 @@ class TemporaryServer:
 
 
 def _free_port() -> int:
+    """Return a port that nothing is bound to, below those that the kernel gives out by itself.
+
+    Among those, another program's ``bind(0)`` may take it before the server does, and a connection to it while nobody
+    listens may be given the same port for its own end, and so reach itself. Not from `random`: test suites seed it, and
+    then their parallel processes would all try the same ports.
+    """
+    choice = _first_ephemeral_port() - _FIRST_PORT
+    for _ in range(_PROBES if choice > 0 else 0):
+        port = _FIRST_PORT + secrets.randbelow(choice)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: TIME_WAIT does not count
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                continue
+            return port
     with socket.socket() as probe:
         probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+        given: int = probe.getsockname()[1]
+        return given
+
+
+def _first_ephemeral_port() -> int:
+    try:
+        return int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except (OSError, ValueError):
+        return 32768  # Linux's default, and below what other systems use
 
 
 def _accepts(port: int) -> bool:
     try:
-        socket.create_connection((HOST, port), timeout=1.0).close()
+        with socket.create_connection((HOST, port), timeout=1.0) as connection:
+            return bool(connection.getsockname() != connection.getpeername())  # equal: it reached itself
     except OSError:
         return False
-    return True

@@ -27,7 +27,9 @@ STEPS = one_of(
 
 @pytest.mark.parametrize("padding", [0, 8190, 70_000], ids=["small", "across io's buffer", "across our buffer"])
 @pytest.mark.parametrize("mode", ["rb", "r+b", "wb", "w+b", "ab", "a+b"])
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(content=content, steps=lists(STEPS, max_size=12))
 def test_any_sequence_of_operations(tmp_path, padding, mode, content, steps):
     calls = []
@@ -38,7 +40,9 @@ def test_any_sequence_of_operations(tmp_path, padding, mode, content, steps):
     run_pair(tmp_path, b"x" * padding + content, mode, calls)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(steps=lists(STEPS, max_size=8))
 def test_exclusive_creation(tmp_path, steps):
     calls = [("seek_raw", *step[1:]) if step[0] == "do_seek" else step for step in steps]

@@ -29,7 +29,9 @@ READS = one_of(
 WRITES = one_of(tuples(just("write"), characters), tuples(just("flush")))
 
 
-common = settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+common = settings(
+    max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 
 
 @pytest.mark.parametrize("padding", [0, 8190, 70_000], ids=["small", "across io's chunk", "across our buffer"])

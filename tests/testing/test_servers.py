@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import signal
 import socket
@@ -11,7 +12,7 @@ import sys
 import pytest
 
 from asyncstore.testing import MEMCACHED, ServerFailed, ServerProgram, TemporaryServer, Unavailable, leak_check
-from asyncstore.testing._servers import _free_port
+from asyncstore.testing._servers import _accepts, _first_ephemeral_port, _free_port
 from tests.services import require
 
 ECHO = """
@@ -101,10 +102,13 @@ def test_a_server_that_ends_early_is_reported_at_once_with_what_it_printed():
         TemporaryServer(python(script)).start()
 
 
-def test_a_server_that_never_accepts_is_reported_and_killed():
+def test_a_server_that_never_accepts_is_reported_and_killed(monkeypatch):
     script = "import sys; print('thinking', flush=True); sys.stdin.read(); import time; time.sleep(600)"
-    with leak_check(children=True), pytest.raises(ServerFailed, match=r"(?s)accepts no connection .* after 0.3 s"):
-        TemporaryServer(python(script), timeout=0.3).start()
+    with socket.socket() as held:  # nobody else's server comes up on a port that is bound and does not listen
+        held.bind(("127.0.0.1", 0))
+        monkeypatch.setattr("asyncstore.testing._servers._free_port", lambda: held.getsockname()[1])
+        with leak_check(children=True), pytest.raises(ServerFailed, match=r"(?s)accepts no connection .* after 0.3 s"):
+            TemporaryServer(python(script), timeout=0.3).start()
 
 
 def test_a_server_that_ignores_sigterm_is_killed(monkeypatch):
@@ -123,6 +127,48 @@ def test_a_port_that_is_taken_meanwhile_is_replaced_by_another(monkeypatch):
         with TemporaryServer(python(ECHO)) as server:
             assert server.port != taken
             assert ask(server.port) == b"hello\n"
+
+
+def test_a_port_is_none_of_those_that_the_kernel_gives_out():
+    """A client's end, or another program's ``bind(0)``, could take one of them before the server does."""
+    first = _first_ephemeral_port()
+    assert all(port < first for port in (_free_port() for _ in range(20)))
+
+
+def test_processes_that_seed_their_random_numbers_alike_try_different_ports():
+    tried = []
+    for _ in range(2):
+        random.seed(0)
+        tried.append([_free_port() for _ in range(3)])
+    assert tried[0] != tried[1]
+
+
+def test_a_port_that_somebody_is_bound_to_is_passed_over(monkeypatch):
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", port := _free_port()))
+        offsets = iter([port - 10240, free := _free_port() - 10240])
+        monkeypatch.setattr("asyncstore.testing._servers.secrets.randbelow", lambda _: next(offsets))
+        assert _free_port() == free + 10240
+
+
+def test_where_the_kernel_gives_out_every_port_it_is_asked_for_one(monkeypatch):
+    monkeypatch.setattr("asyncstore.testing._servers._first_ephemeral_port", lambda: 1024)
+    with socket.create_server(("127.0.0.1", _free_port())):
+        pass
+
+
+def test_a_connection_that_reached_itself_is_no_server(monkeypatch):
+    """While nobody listens, the kernel may give a client the very port that it connects to: TCP's simultaneous open."""
+    address, reached_itself, connect = ("127.0.0.1", _free_port()), [], socket.create_connection
+
+    def unlucky(address, timeout):
+        connection = connect(address, timeout=timeout, source_address=address)
+        reached_itself.append(connection.getpeername() == connection.getsockname())
+        return connection
+
+    monkeypatch.setattr("asyncstore.testing._servers.socket.create_connection", unlucky)
+    assert not _accepts(address[1])
+    assert reached_itself == [True]
 
 
 def test_a_missing_program_says_what_to_install():
