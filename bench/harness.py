@@ -30,6 +30,8 @@ class Case:
     unit: str
     operation: str  # the participant's method
     aims: dict[str, float] = field(default_factory=dict)  # peer -> how many times less CPU than that peer we aim at
+    limit: int | None = None  # operations of one measurement at most
+    rest: float = 0.0  # seconds before each measurement, in which a disk whose operations are rationed saves some up
 
 
 @dataclass(frozen=True)
@@ -67,12 +69,13 @@ async def measure(participant: Participant, case: Case, seconds: float) -> tuple
     for _ in range(3):
         await operation()
     done = 0
+    limit = sys.maxsize if case.limit is None else case.limit
     end = time.perf_counter() + seconds
     clock = time.perf_counter
 
     async def repeat() -> None:
         nonlocal done
-        while clock() < end:
+        while clock() < end and done < limit:
             units = await operation()
             done += 1 if units is None else units
 
@@ -150,6 +153,7 @@ class Run:
                 progress = f"round {number + 1}/{rounds} {place + 1}/{len(jobs)} {case.name} {name} {loop}"
                 if sys.stderr.isatty():
                     print(f"\r\033[K{progress}", end="", file=sys.stderr)
+                time.sleep(case.rest)
                 figure = measure_apart(plan.suite, case, name, loop, seconds=seconds, data=data)
                 if isinstance(figure, Figure):
                     self.figures.append(figure)
