@@ -126,18 +126,22 @@ class Descriptor(Nowait):
             if spend():
                 await asyncio.sleep(0)
             return data
+        return await self.fetch(n, offset)
+
+    async def fetch(self, n: int, offset: int) -> bytes:
+        """As `pread`, for whoever has just been told by `read_cached` that it might block."""
         if n < 0:
             raise ValueError(f"a count of bytes should not be negative, got {n}")
-        ring = ring_here() if n <= SLOT and self._ringable else None
-        future = None if ring is None else ring.read(self._life, self.fd, n, offset)
-        if future is not None:
-            try:
-                data = await future
-            except (RingFailed, BlockingIOError):  # EAGAIN: a file with O_NONBLOCK, where the kernel has no other way
-                pass
-            else:
-                if len(data) == n or self._ends_at(offset + len(data)):
-                    return data
+        if n <= SLOT and self._ringable and (ring := ring_here()) is not None:
+            future = ring.read(self._life, self.fd, n, offset)
+            if future is not None:
+                try:
+                    data = await future
+                except (RingFailed, BlockingIOError):  # EAGAIN: a file with O_NONBLOCK, where the kernel knows no way
+                    pass
+                else:
+                    if len(data) == n or self._ends_at(offset + len(data)):
+                        return data
         read = _blocking.pread_direct if self.flags & _O_DIRECT else _blocking.pread_all
         return await self.run(read, self.fd, n, offset)
 

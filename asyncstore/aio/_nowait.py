@@ -91,7 +91,7 @@ class Mode(Enum):
 
 
 # Global names are found faster than attributes, and the read below takes 1 us.
-_NOWAIT = Mode.NOWAIT
+_NOWAIT, _PAUSED, _MEMORY, _RESIDENT = Mode.NOWAIT, Mode.PAUSED, Mode.MEMORY, Mode.RESIDENT
 _copy = b"".join  # of the one buffer in a slot: the fastest way to a bytes object
 
 
@@ -131,7 +131,11 @@ class Nowait:
         """
         if offset < 0:
             raise negative_offset(offset)
-        if self._mode is not _NOWAIT:
+        mode = self._mode
+        if mode is not _NOWAIT:
+            if mode is _PAUSED and self._skip > 1:
+                self._skip -= 1
+                return None
             return self._read_otherwise(n, offset)
         scratch = _scratch
         slot = scratch.slots.get(n) or scratch.make(n)
@@ -153,7 +157,7 @@ class Nowait:
         if offset < 0:
             raise negative_offset(offset)
         mode = self._mode
-        if total > INLINE_LIMIT or len(views) > MAX_BUFFERS or (mode is not _NOWAIT and mode is not Mode.MEMORY):
+        if total > INLINE_LIMIT or len(views) > MAX_BUFFERS or (mode is not _NOWAIT and mode is not _MEMORY):
             return None
         try:
             got = _preadv(self.fd, views, offset, RWF_NOWAIT if mode is _NOWAIT else 0)
@@ -195,24 +199,26 @@ class Nowait:
 
     def _read_otherwise(self, n: int, offset: int) -> bytes | None:
         """Serve a read in the modes other than NOWAIT."""
-        match self._mode:
-            case Mode.PAUSED:
-                self._skip -= 1
-                if self._skip:
-                    return None
-                self._mode = Mode.NOWAIT
-                return self.read_cached(n, offset)
-            case Mode.MEMORY:
-                return self._read_plain(n, offset) if n <= INLINE_LIMIT else None
-            case Mode.RESIDENT:
-                if n > INLINE_LIMIT:
-                    return None
-                resident = self._resident = self._resident or Resident(self.fd)
-                return self._read_plain(n, offset) if resident.holds(n, offset) else None
-            case Mode.CLOSED:
-                raise FileClosed
-            case _:
-                return None
+        mode = self._mode
+        if mode is _MEMORY:
+            return self._read_plain(n, offset) if n <= INLINE_LIMIT else None
+        if mode is _RESIDENT:
+            return self._read_resident(n, offset) if n <= INLINE_LIMIT else None
+        if mode is _PAUSED:  # the last read that was to be skipped
+            self._mode = self._first_mode()
+            return self.read_cached(n, offset)
+        if mode is Mode.CLOSED:
+            raise FileClosed
+        return None
+
+    def _read_resident(self, n: int, offset: int) -> bytes | None:
+        resident = self._resident
+        if resident is None:
+            resident = self._resident = Resident(self.fd)
+        if not resident.holds(n, offset):
+            return self._missed()
+        self._misses = 0
+        return self._read_plain(n, offset)
 
     def _read_plain(self, n: int, offset: int) -> bytes | None:
         data = os.pread(self.fd, n, offset)

@@ -31,14 +31,16 @@ class PositionalFile(File):
         Raises FileClosed, ValueError for a negative `n`, OSError (ESPIPE for a pipe). Cancelled, the data is dropped.
         """
         buffer = self._buffer
-        if not buffer.pending_size:
-            data = buffer.cursor.descriptor.read_cached(n, offset)
-            if data is not None:
-                if spend():
-                    await asyncio.sleep(0)
-                return data
-        await self._settle_writes()
-        return await buffer.cursor.descriptor.pread(n, offset)
+        if buffer.pending_size:
+            await self._settle_writes()
+            return await buffer.cursor.descriptor.pread(n, offset)
+        descriptor = buffer.cursor.descriptor
+        data = descriptor.read_cached(n, offset)
+        if data is not None:
+            if spend():
+                await asyncio.sleep(0)
+            return data
+        return await descriptor.fetch(n, offset)
 
     async def preadv(self, buffers: Sequence[bytearray | memoryview], offset: int) -> int:
         """Fill the writable `buffers` one after the other from `offset`; return the count, short only at the end.

@@ -65,6 +65,8 @@ class Ring:
         "_event_fd",
         "_flush_scheduled",
         "_free",
+        "_new_future",
+        "_push",
         "_queues",
         "_requests",
         "_slab",
@@ -83,6 +85,8 @@ class Ring:
         self._thread = threading.get_ident()
         self._flush_scheduled = False
         self._queues = Queues(ENTRIES)
+        self._push = self._queues.push  # bound once: both are called for every request
+        self._new_future = loop.create_future
         self._event_fd = -1
         try:
             self._event_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -102,12 +106,13 @@ class Ring:
         `life` must be open. The future gets the bytes (short at the end of the file, and where the file system
         pleases), OSError or `RingFailed`.
         """
-        if not self._free:
+        free = self._free
+        if not free:
             return None
-        slot = self._free.pop()
-        future: asyncio.Future[bytes] = self.loop.create_future()
+        slot = free.pop()
+        future: asyncio.Future[bytes] = self._new_future()
         self._requests[slot] = future, life, True
-        self._queues.push(READ, fd, offset, self._base + slot * SLOT, n, 0, slot)
+        self._push(READ, fd, offset, self._base + slot * SLOT, n, 0, slot)
         self._pushed(life)
         return future
 
@@ -119,9 +124,9 @@ class Ring:
         start = slot * SLOT
         n = view.nbytes
         self._slab[start : start + n] = view
-        future: asyncio.Future[int] = self.loop.create_future()
+        future: asyncio.Future[int] = self._new_future()
         self._requests[slot] = future, life, False
-        self._queues.push(WRITE, fd, offset, self._base + start, n, 0, slot)
+        self._push(WRITE, fd, offset, self._base + start, n, 0, slot)
         self._pushed(life)
         return future
 
@@ -130,9 +135,9 @@ class Ring:
         if not self._free:
             return None
         slot = self._free.pop()
-        future: asyncio.Future[int] = self.loop.create_future()
+        future: asyncio.Future[int] = self._new_future()
         self._requests[slot] = future, life, False
-        self._queues.push(FSYNC, fd, 0, 0, 0, DATASYNC if data_only else 0, slot)
+        self._push(FSYNC, fd, 0, 0, 0, DATASYNC if data_only else 0, slot)
         self._pushed(life)
         return future
 
@@ -149,26 +154,39 @@ class Ring:
     def _flush(self) -> None:
         """Submit what this tick has pushed."""
         self._flush_scheduled = False
-        if not self.closed:
+        if not self.closed and self._queues.calls():
             self._advance()
 
     def _on_event(self) -> None:
+        """Hand out what has completed.
+
+        The kernel adds to the eventfd twice a batch: when the disk has answered, and when io_uring_enter posts it. So
+        the eventfd is read only when there is nothing to enter for, which is in the turn after: half the reads, half
+        the enters.
+        """
         if self.closed:
             return
-        try:
-            os.eventfd_read(self._event_fd)
-        except BlockingIOError:  # woken for what has been reaped meanwhile
-            pass
         if threading.get_ident() != self._thread:
             self._fail(OSError("the loop has moved to another thread"))
             return
+        if not self._queues.calls():
+            self._clear_event()
+            if not self._queues.calls():  # what came between the look and the read must not wait for the next event
+                return
         self._advance()
+
+    def _clear_event(self) -> None:
+        try:
+            os.eventfd_read(self._event_fd)
+        except BlockingIOError:
+            pass
 
     def _advance(self) -> None:
         """Submit, let the kernel post, hand out the results."""
         try:
             self._queues.enter()
         except BlockingIOError:
+            self._clear_event()  # which would call again and again until then
             self.loop.call_later(RETRY_DELAY, self._flush)
         except OSError as exc:
             self._reap()
@@ -178,7 +196,7 @@ class Ring:
 
     def _reap(self, *, deliver: bool = True) -> None:
         """Take back what has completed; `deliver` its results, unless the loop is closed."""
-        requests, free, slab = self._requests, self._free, self._slab
+        requests, take_back, slab = self._requests, self._free.append, self._slab
         for slot, result, _flags in self._queues.reap():
             if slot >= SLOTS:  # the answer to the request to cancel
                 continue
@@ -194,7 +212,7 @@ class Ring:
                     future.set_result(slab[start : start + result].tobytes())  # type: ignore[arg-type]  # `reads` tells which
                 else:
                     future.set_result(result)  # type: ignore[arg-type]  # as above
-            free.append(slot)
+            take_back(slot)
             self.in_flight -= 1
             life.in_ring -= 1
             if life.state is not _OPEN:

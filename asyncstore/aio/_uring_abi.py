@@ -32,6 +32,7 @@ CANCEL_EVERYTHING = 1 << 0 | 1 << 2  # IORING_ASYNC_CANCEL_ALL, IORING_ASYNC_CAN
 _NR_SETUP, _NR_ENTER, _NR_REGISTER = 425, 426, 427
 _SETUP_CQSIZE = 1 << 3
 _SETUP_SUBMIT_ALL = 1 << 7  # one request that the kernel refuses does not hold up those behind it
+_SETUP_TASKRUN_FLAG = 1 << 9
 _SETUP_SINGLE_ISSUER = 1 << 12
 _SETUP_DEFER_TASKRUN = 1 << 13
 _SETUP_NO_SQARRAY = 1 << 16  # Linux 6.6: entries are taken in order, without a table of indexes between
@@ -39,6 +40,7 @@ _ENTER_GETEVENTS = 1 << 0
 _ENTER_EXT_ARG = 1 << 3
 _FEAT_SINGLE_MMAP = 1 << 0
 _FEAT_EXT_ARG = 1 << 8
+_SQ_TASKRUN = 1 << 2  # in the flags of the submission queue: work waits for io_uring_enter
 _REGISTER_EVENTFD = 4
 _OFFSET_SQ_RING = 0
 _OFFSET_SQES = 0x10000000
@@ -86,6 +88,7 @@ class Queues:
     __slots__ = (
         "_cqe_offset",
         "_cqe_view",
+        "_flags_word",
         "_head",
         "_head_word",
         "_maps",
@@ -113,7 +116,7 @@ class Queues:
     @staticmethod
     def _setup(entries: int) -> tuple[int, tuple[int, ...]]:
         """Make the ring; return its descriptor and the parameters that the kernel has filled in."""
-        base = _SETUP_CQSIZE | _SETUP_SUBMIT_ALL | _SETUP_SINGLE_ISSUER | _SETUP_DEFER_TASKRUN
+        base = _SETUP_CQSIZE | _SETUP_SUBMIT_ALL | _SETUP_SINGLE_ISSUER | _SETUP_DEFER_TASKRUN | _SETUP_TASKRUN_FLAG
         for flags in (base | _SETUP_NO_SQARRAY, base):
             buffer = bytearray(_PARAMS.size)
             _PARAMS.pack_into(buffer, 0, 0, entries * 4, flags, *[0] * 24)
@@ -128,7 +131,7 @@ class Queues:
         self.entries, self.completions_kept, flags, _cpu, _idle, features = params[:6]
         if features & (wanted := _FEAT_SINGLE_MMAP | _FEAT_EXT_ARG) != wanted:
             raise OSError(errno.ENOSYS, f"io_uring_setup: features {features:#x} lack a part of {wanted:#x}")
-        sq_head, sq_tail, _sq_mask, _sq_entries, _sq_flags, _dropped, sq_array = params[7:14]
+        sq_head, sq_tail, _sq_mask, _sq_entries, sq_flags, _dropped, sq_array = params[7:14]
         cq_head, cq_tail, _cq_mask, _cq_entries, _overflow, cqes = params[17:23]
         del sq_head
         queues = self._map_part(
@@ -139,6 +142,7 @@ class Queues:
         self._cqe_offset = cqes
         self._words = queues.cast("I")
         self._tail_word, self._head_word, self._tail_words = sq_tail // 4, cq_head // 4, cq_tail // 4
+        self._flags_word = sq_flags // 4
         self._tail = self._words[self._tail_word]
         self._head = self._words[self._head_word]
         if not flags & _SETUP_NO_SQARRAY:  # entry i of the table stays entry i of the queue
@@ -213,6 +217,14 @@ class Queues:
             elif last_error() not in (errno.EINTR, errno.ETIME, errno.EAGAIN, errno.EBUSY):
                 raise _error("io_uring_enter")
 
+    def calls(self) -> bool:
+        """Return whether `enter` is due: something was pushed, or has completed and waits to be posted.
+
+        To be asked after the eventfd was read. The kernel sets the flag first and adds to the eventfd second, and both
+        sides of the eventfd take its lock: whoever has read it sees the flag.
+        """
+        return self.unsubmitted > 0 or self._words[self._flags_word] & _SQ_TASKRUN != 0
+
     def ready(self) -> int:
         """Return the number of completions that wait to be reaped."""
         return self._words[self._tail_words] - self._head & _INDEX_MASK
@@ -223,12 +235,14 @@ class Queues:
         tail = self._words[self._tail_words]
         if head == tail:
             return []
-        unpack, view, offset, mask = _CQE.unpack_from, self._cqe_view, self._cqe_offset, self.completions_kept - 1
-        completions = []
-        while head != tail:
-            completions.append(unpack(view, offset + ((head & mask) << _CQE_SHIFT)))
-            head = head + 1 & _INDEX_MASK
-        self._words[self._head_word] = self._head = head
+        view, offset, kept = self._cqe_view, self._cqe_offset, self.completions_kept
+        first, last = head & kept - 1, tail & kept - 1
+        if first < last:
+            completions = list(_CQE.iter_unpack(view[offset + (first << _CQE_SHIFT) : offset + (last << _CQE_SHIFT)]))
+        else:  # around the end of the table
+            completions = list(_CQE.iter_unpack(view[offset + (first << _CQE_SHIFT) : offset + (kept << _CQE_SHIFT)]))
+            completions += _CQE.iter_unpack(view[offset : offset + (last << _CQE_SHIFT)])
+        self._words[self._head_word] = self._head = tail
         return completions
 
     def close(self) -> None:

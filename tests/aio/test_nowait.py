@@ -15,6 +15,7 @@ from asyncstore.aio import _nowait, _resident
 from asyncstore.aio._descriptor import Descriptor
 from asyncstore.aio._device import Device
 from asyncstore.aio._nowait import INLINE_LIMIT, MISSES, RETRY, Mode
+from asyncstore.aio._resident import Resident
 from asyncstore.aio.errors import FileClosed
 from tests.aio.disk import PAGE, drop, in_memory, need_nowait, pages
 
@@ -316,6 +317,22 @@ def test_mincore_holds_back_what_is_not_in_memory(resident, tmp_path, monkeypatc
     drop(tmp_path / "hot")
     monkeypatch.setattr(os, "pread", lambda *_: pytest.fail("would have waited for the disk"))
     assert descriptor.read_cached(PAGE, 8 * PAGE) is None
+
+
+def test_mincore_is_asked_no_more_after_eight_misses_until_the_64th_read(resident, tmp_path, monkeypatch):
+    descriptor, content = resident
+    descriptor.read_cached(PAGE, 0)
+    drop(tmp_path / "hot")
+    asked = []
+    holds = Resident.holds
+    monkeypatch.setattr(Resident, "holds", lambda *arguments: asked.append(1) or holds(*arguments))
+    for _ in range(_nowait.MISSES + _nowait.RETRY):
+        assert descriptor.read_cached(PAGE, 8 * PAGE) is None
+    assert len(asked) == _nowait.MISSES, "seven and the one that had its mapping still to come, then the retry"
+    os.pread(descriptor.fd, PAGE, 8 * PAGE)
+    for _ in range(_nowait.RETRY):
+        descriptor.read_cached(PAGE, 8 * PAGE)
+    assert descriptor.read_cached(PAGE, 8 * PAGE) == content[8 * PAGE : 9 * PAGE]
 
 
 def test_mincore_follows_a_file_that_grows_and_shrinks(resident):
