@@ -22,6 +22,9 @@ __all__ = ("Resident",)
 MAX_PAGES = 65  # what the largest inline read can touch: 64 pages of 4 KiB and one more when it is not aligned
 FIRST_READS = 1  # served without asking: a mapping (3 us) pays off from the second read on
 
+_PAGE = _syscalls.PAGE_SIZE
+_IS_RESIDENT = (1).__and__  # of the byte that mincore(2) tells of a page: its other bits mean nothing
+
 
 class Resident:
     """The question about the file behind `fd`, whose owner calls `close` before it closes `fd`."""
@@ -49,12 +52,13 @@ class Resident:
             end = min(end, self._map())
         if end <= offset:
             return self._usable  # nothing to copy: at or beyond the end of the file
-        page = _syscalls.PAGE_SIZE
-        start = offset - offset % page
-        pages = (end - start + page - 1) // page
+        start = offset - offset % _PAGE
+        pages = (end - start + _PAGE - 1) // _PAGE
         if pages > MAX_PAGES or _syscalls.mincore(self._address + start, end - start, self._answer_address) < 0:
             return False
-        return all(entry & 1 for entry in self._answer[:pages])
+        if pages == 1:
+            return self._answer[0] & 1 == 1
+        return all(map(_IS_RESIDENT, self._answer[:pages]))
 
     def _map(self) -> int:
         """Map the file as far as it goes now; return its length."""
