@@ -21,13 +21,21 @@ __version__ = "0.1.0.dev0"
 
 __all__ = ("Error", "__version__", "run")
 
-_SUBPACKAGES = frozenset({"aio", "bdb", "errors", "http", "pool", "testing"})
+_SUBPACKAGES = frozenset({"aio", "bdb", "compat", "errors", "http", "pool", "testing"})
 
 TYPE_CHECKING = False  # importing typing for it would cost more than all the rest
 if TYPE_CHECKING:  # the same names for type checkers, which do not follow __getattr__
     from types import ModuleType
 
-    from . import aio as aio, bdb as bdb, errors as errors, http as http, pool as pool, testing as testing
+    from . import (
+        aio as aio,
+        bdb as bdb,
+        compat as compat,
+        errors as errors,
+        http as http,
+        pool as pool,
+        testing as testing,
+    )
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -55,6 +55,9 @@ from asyncstore.aio._extents import (
 from asyncstore.aio._group import (
     Group as Group,
 )
+from asyncstore.aio._handover import (
+    to_io as to_io,
+)
 from asyncstore.aio._leftovers import (
     remove_leftovers as remove_leftovers,
 )
@@ -242,6 +245,7 @@ __all__ = (
     "sync",
     "syncfs",
     "tempfile",
+    "to_io",
     "truncate",
     "unlink",
     "utime",

@@ -241,6 +241,13 @@ class Descriptor(Nowait):
         self._forget()
         await self._life.close()
 
+    def close_now(self) -> bool:
+        """Close the file if that can be done on the spot, without waiting for anything; return whether it is closed."""
+        if not self._life.close_now():
+            return False
+        self._forget()
+        return True
+
     def abandon(self) -> None:
         """Close the file without waiting: at once, on a worker, or when the last operation has ended. Never raises."""
         self._forget()

@@ -208,6 +208,9 @@ class File:
         turn = self._turn
         self._buffer.closed = True
         self._buffer.cursor.interrupt()
+        if not turn.taken and not self._buffer.pending_size and self._buffer.cursor.descriptor.close_now():
+            self._forget()
+            return
         try:
             await turn.take()
         except asyncio.CancelledError:

@@ -150,6 +150,18 @@ class Lifetime:
         else:
             await see_through(os.close, fd)
 
+    def close_now(self) -> bool:
+        """Close on the spot if nobody uses the descriptor and close(2) cannot wait; return whether it is closed."""
+        if not self.quick:
+            return False
+        with _forks.lock:
+            self._adopt_after_fork()
+            if self.state is not State.OPEN or self._uses or self.in_ring:
+                return self.state is State.CLOSED
+            fd = self._take()
+        os.close(fd)
+        return True
+
     def abandon(self) -> None:
         """Have the last use close the descriptor, or a worker when there is none. Never blocks, never raises."""
         with _forks.lock:

@@ -137,7 +137,7 @@ def open(
         if fd < 0:
             raise ValueError("negative file descriptor")
     else:
-        check_path(file, "file")
+        file = check_path(file, "file")  # a string from here on, as in io: it becomes the name
         if not closefd:
             raise ValueError("Cannot use closefd=False with file name")
     core_arguments = None

@@ -798,3 +798,40 @@ async def test_adopting_what_cannot_be_adopted_closes_it(path, monkeypatch):
     with warnings.catch_warnings(), pytest.raises(OSError):
         Descriptor.adopt(fd)
     assert not points_to(str(fd), path)
+
+
+async def test_a_file_that_is_only_read_is_closed_on_the_spot(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"x")
+    opened = await Descriptor.open(path, os.O_RDONLY)
+    number = opened.fd
+    assert opened.close_now()
+    with pytest.raises(OSError):
+        os.fstat(number)
+    assert opened.close_now(), "and stays so"
+    with pytest.raises(FileClosed):
+        await opened.pread(1, 0)
+
+
+async def test_nothing_is_closed_on_the_spot_that_is_in_use_or_whose_close_may_wait(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"x")
+    written = await Descriptor.open(path, os.O_RDWR)
+    assert not written.close_now()
+    os.fstat(written.fd)
+    await written.close()
+    used = await Descriptor.open(path, os.O_RDONLY)
+    entered, go_on = threading.Event(), threading.Event()
+
+    def use() -> int:
+        entered.set()
+        assert go_on.wait(20)
+        return os.fstat(used.fd).st_size
+
+    task = asyncio.ensure_future(used.run(use))
+    while not entered.is_set():
+        await asyncio.sleep(0.001)
+    assert not used.close_now()
+    go_on.set()
+    assert await task == 1
+    assert used.close_now()

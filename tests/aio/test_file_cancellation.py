@@ -46,7 +46,7 @@ async def test_open_read_and_close(tmp_path, engine, none_leaked):
             await file.read(10)
 
     report = await cancel_everywhere(use, check=none_leaked)
-    assert report.points
+    assert report.points or engine == "any", "where all is cached, nothing suspends"
 
 
 async def test_write_flush_and_close(tmp_path, engine, none_leaked):
