@@ -21,6 +21,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+from collections.abc import Callable
 
 from asyncstore.aio._budget import spend
 from asyncstore.aio._cursor import Cursor
@@ -261,6 +262,19 @@ class Buffer:
                 continue
             if not await self.turn.finish(self._write_out(view)):
                 await self.cursor.writable()
+
+    def last_write(self) -> Callable[[int], object] | None:
+        """Return what writes all that is pending, given a number, on a worker; None when nothing is, or `drain` has to.
+
+        What can be written without waiting is written here. Raises OSError.
+        """
+        if not self.pending_size:
+            return None
+        view = memoryview(self._joined())
+        done = self.cursor.write_now(view)
+        if done:
+            self._written(done)
+        return self.cursor.last_write(view[done:]) if self.pending_size else None
 
     async def _write_out(self, view: memoryview) -> int:
         try:

@@ -17,10 +17,11 @@ import errno
 import io
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
-from asyncstore.aio._blocking import LARGE, partial, pread_all, preadv_all
+from asyncstore.aio._blocking import LARGE, partial, pread_all, preadv_all, pwrite_all
 from asyncstore.aio._budget import spend
 from asyncstore.aio._descriptor import Descriptor
 from asyncstore.aio._nowait import INLINE_LIMIT
@@ -30,6 +31,7 @@ from asyncstore.aio.errors import FileClosed
 
 __all__ = ("Cursor", "Kind", "kind_of")
 
+_O_DIRECT = getattr(os, "O_DIRECT", 0)
 _HOLES = (getattr(os, "SEEK_DATA", -1), getattr(os, "SEEK_HOLE", -1))
 
 
@@ -184,9 +186,7 @@ class Cursor:
             written, self.position, failure = await descriptor.run(_append, descriptor.fd, view)
             if failure is None:
                 return written
-            if not written:
-                raise failure
-            raise partial(failure, written) from failure
+            raise _with_count(failure, written)
         try:
             written = await descriptor.pwrite(view, self.position)
         except OSError as exc:
@@ -194,6 +194,15 @@ class Cursor:
             raise
         self.position += written
         return written
+
+    def last_write(self, view: memoryview) -> Callable[[int], object] | None:
+        """Return what writes `view` here in one job, given a number; None when that is not all there is to a write."""
+        descriptor, position = self.descriptor, self.position
+        if not self.positional or not descriptor.unused or descriptor.flags & _O_DIRECT:
+            return None
+        if self.append:
+            return lambda fd: _append_all(fd, view)
+        return lambda fd: pwrite_all(fd, view, position)
 
     async def writable(self) -> None:
         """Wait until a stream has room."""
@@ -284,6 +293,23 @@ def _read_rest(fd: int, offset: int) -> bytes:
             return parts[0] if len(parts) == 1 else b"".join(parts)
         parts.append(part)
         offset += len(part)
+
+
+def _append_all(fd: int, view: memoryview) -> int:
+    """Append `view`; return its length. Raises as `Cursor.write_some`."""
+    written, _, failure = _append(fd, view)
+    if failure is None:
+        return written
+    raise _with_count(failure, written)
+
+
+def _with_count(failure: OSError, written: int) -> OSError:
+    """Return what to raise when `failure` came after `written` bytes."""
+    if not written:
+        return failure
+    raised = partial(failure, written)
+    raised.__cause__ = failure
+    return raised
 
 
 def _append(fd: int, view: memoryview) -> tuple[int, int, OSError | None]:

@@ -231,15 +231,22 @@ class Descriptor(Nowait):
         finally:
             use.drop()
 
-    async def close(self) -> None:
+    @property
+    def unused(self) -> bool:
+        """Whether it is open and no operation is under way."""
+        return self._life.unused
+
+    async def close(self, last: Callable[[int], object] | None = None) -> None:
         """Close the file once the operations under way have ended. Idempotent.
+
+        `last`: a last write, which is handed the descriptor's number on a worker, in the job that then closes it.
 
         Raises OSError when close(2) reports that written data may be lost; the file is closed nevertheless. Operations
         on a FIFO, a terminal or a socket may never end: there it returns at once, and the last one closes. Cancelled,
         the file is closed all the same, in the background.
         """
         self._forget()
-        await self._life.close()
+        await self._life.close(last)
 
     def close_now(self) -> bool:
         """Close the file if that can be done on the spot, without waiting for anything; return whether it is closed."""

@@ -231,13 +231,16 @@ class File:
 
     async def _close(self) -> None:
         buffer = self._buffer
+        last = None
         try:
-            await buffer.drain()
+            last = buffer.last_write()
+            if last is None:
+                await buffer.drain()
         except FileClosed:  # a stream that takes nothing more: closing waits for nobody
             raise BlockingIOError(f"{buffer.pending_size} bytes were not written: the stream has no room") from None
         finally:
             self._forget()
-            await buffer.cursor.descriptor.close()
+            await buffer.cursor.descriptor.close(last)
 
     def _forget(self) -> None:
         buffer = self._buffer

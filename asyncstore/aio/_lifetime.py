@@ -118,8 +118,15 @@ class Lifetime:
         for waiter in waiters:
             self._wake(waiter, on_worker=on_worker)
 
-    async def close(self) -> None:
+    @property
+    def unused(self) -> bool:
+        """Whether it is open and nobody is using it."""
+        return self.state is State.OPEN and not self._uses and not self.in_ring
+
+    async def close(self, last: Callable[[int], object] | None = None) -> None:
         """Close the descriptor once the last use has ended. Idempotent; a second closer waits like the first.
+
+        `last`: what to do with the number first, in the same job; whatever it raises is raised once it is closed.
 
         Raises OSError for what close(2) reports (EIO, ENOSPC, EDQUOT: written data may be lost); the number is free
         nevertheless. Where uses may last for ever (a FIFO, a terminal) it returns at once and the last use closes.
@@ -145,7 +152,9 @@ class Lifetime:
         fd = self._take_locked()
         if fd < 0:
             return
-        if self.quick:
+        if last is not None:
+            await see_through(_end_with, last, fd)
+        elif self.quick:
             os.close(fd)
         else:
             await see_through(os.close, fd)
@@ -208,6 +217,13 @@ class Lifetime:
             else:
                 return
         _close_and_log(fd)
+
+
+def _end_with(last: Callable[[int], object], fd: int) -> None:
+    try:
+        last(fd)
+    finally:
+        os.close(fd)
 
 
 def _finish(waiter: asyncio.Future[None]) -> None:

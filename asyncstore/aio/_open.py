@@ -160,28 +160,28 @@ def open(
             return opened
         flags = parsed.flags | getattr(os, "O_CLOEXEC", 0)
         if opener is not None:
-            descriptor = await run_on_pool(_open_with, opener, file, flags, on_discard=Descriptor.abandon)
+            descriptor, start = await run_on_pool(_open_with, opener, file, flags, on_discard=_abandon)
         else:
-            descriptor = await Descriptor.open(file, flags)
+            descriptor, start = await Descriptor.open(file, flags), 0
         try:
             kind = None if descriptor.regular else await descriptor.run(kind_of, descriptor.fd)
             opened = _file(descriptor, kind, parsed, mode, file, core_arguments, where, -1)
         except BaseException:
             descriptor.abandon()
             raise
-        return await _placed(opened, parsed, in_place=opener is not None)
+        return await _placed(opened, parsed, start)
 
     return Opening(make)
 
 
-async def _placed(opened: File, parsed: OpenMode, *, in_place: bool) -> File:
-    """Put a new file where its mode says: at the end to append, where an opener has left it, else at the start."""
+async def _placed(opened: File, parsed: OpenMode, start: int) -> File:
+    """Put a new file where its mode says: at the end to append, else at `start`, where its opener has left it."""
     cursor = opened._buffer.cursor  # noqa: SLF001  # one object in two modules: it is being made here
     try:
         if cursor.positional and parsed.append:
             cursor.position = await cursor.size()
-        elif cursor.positional and in_place:
-            cursor.position = await cursor.descriptor.run(os.lseek, cursor.descriptor.fd, 0, os.SEEK_CUR)
+        elif cursor.positional:
+            cursor.position = start
         _mark_order(opened, cursor.position)
     except BaseException:
         opened._buffer.closed = True  # noqa: SLF001  # as above
@@ -224,15 +224,20 @@ def _file(
     return TextFile(binary, TextCore(*core_arguments), line_buffering=line_buffering)
 
 
-def _open_with(opener: Opener, path: Any, flags: int) -> Descriptor:
-    """Open `path` with the caller's `opener`, on a worker thread."""
+def _open_with(opener: Opener, path: Any, flags: int) -> tuple[Descriptor, int]:
+    """Open `path` with the caller's `opener`, on a worker thread; return where it has left the file, too."""
     fd = opener(path, flags)
     if not isinstance(fd, int):
         raise TypeError("expected integer from opener")
     if fd < 0:
         raise ValueError(f"opener returned {fd}")
     os.set_inheritable(fd, False)  # noqa: FBT003  # its signature
-    return Descriptor.adopt(fd, name=path)
+    descriptor = Descriptor.adopt(fd, name=path)
+    return descriptor, os.lseek(fd, 0, os.SEEK_CUR) if descriptor.regular else 0
+
+
+def _abandon(opened: tuple[Descriptor, int]) -> None:
+    opened[0].abandon()
 
 
 def _examine(fd: int, append: bool) -> tuple[os.stat_result, int, Kind, int]:

@@ -9,7 +9,7 @@ from typing import TypeVar, TypeVarTuple
 from asyncstore.errors import WouldBlock
 from asyncstore.pool import PoolClosed, default_pool
 
-__all__ = ("leave_to_worker", "see_through")
+__all__ = ("leave_to_worker", "see_through", "start")
 
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
@@ -31,6 +31,20 @@ async def see_through(fn: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
     except asyncio.CancelledError:
         job.add_done_callback(_forget)
         raise
+
+
+def start(fn: Callable[[*_Ts], _T], *args: *_Ts) -> asyncio.Future[_T]:
+    """Begin what `see_through` does, and return a future to await behind `asyncio.shield`."""
+    try:
+        job = default_pool().submit_nowait(fn, *args)
+    except (WouldBlock, PoolClosed):
+        job = asyncio.get_running_loop().create_future()
+        try:
+            job.set_result(fn(*args))
+        except OSError as exc:
+            job.set_exception(exc)
+    job.add_done_callback(_forget)
+    return job
 
 
 def leave_to_worker(fn: Callable[[], object]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import tempfile
 import threading
@@ -13,7 +14,7 @@ from typing import Any, Self, TypeAlias
 from asyncstore.aio import _open
 from asyncstore.aio._arguments import StrOrBytesPath, check_path
 from asyncstore.aio._priority import run
-from asyncstore.aio._shielded import leave_to_worker, see_through
+from asyncstore.aio._shielded import leave_to_worker, see_through, start
 
 __all__ = (
     "NamedTemporaryFile",
@@ -172,7 +173,9 @@ class NamedTemporaryFile:
         try:
             await self.close()
         finally:
-            await self._remove()
+            removal = self._begin_removal()
+            if removal is not None:
+                await asyncio.shield(removal)
 
     def __aiter__(self) -> Self:
         return self
@@ -184,19 +187,22 @@ class NamedTemporaryFile:
         """Close the file, and remove it if `delete` and `delete_on_close`. Idempotent. Raises OSError."""
         if self.file is None:
             return
+        removal = self._begin_removal() if self.delete_on_close else None
         try:
             await self.file.close()
         finally:
-            if self.delete_on_close:
-                await self._remove()
+            if removal is not None:
+                await asyncio.shield(removal)
 
     async def aclose(self) -> None:
         """Close the file: another name of `close`."""
         await self.close()
 
-    async def _remove(self) -> None:
-        if self._finalizer is not None and self._finalizer.detach() is not None:
-            await see_through(_unlink, self._made.path)
+    def _begin_removal(self) -> asyncio.Future[None] | None:
+        """Have a worker remove the name, beside whatever else goes on; None when that was done, or shall not be."""
+        if self._finalizer is None or self._finalizer.detach() is None:
+            return None
+        return start(_unlink, self._made.path)
 
 
 class TemporaryDirectory:

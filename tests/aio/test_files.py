@@ -14,7 +14,8 @@ import sys
 import pytest
 
 from asyncstore import aio
-from asyncstore.testing import full_disk
+from asyncstore.pool import default_pool
+from asyncstore.testing import file_size_limit, full_disk
 from tests.aio.faults import open_descriptors
 from tests.aio.rest import settled
 
@@ -336,3 +337,46 @@ async def test_wrong_directions_are_refused(tmp_path):
     async with aio.open(tmp_path / "f", "rb") as file:
         with pytest.raises(io.UnsupportedOperation):
             await file.write(b"x")
+
+
+async def test_writing_out_what_is_buffered_and_closing_is_one_job(tmp_path):
+    path = tmp_path / "file"
+    file = await aio.open(path, "wb")
+    await file.write(b"first,")
+    await file.flush()
+    await file.write(b"second")
+    await settled()
+    before = default_pool().stats().done
+    await file.close()
+    await settled()
+    assert default_pool().stats().done - before == 1
+    assert path.read_bytes() == b"first,second"
+
+
+@pytest.mark.parametrize("mode", ["w", "a"])
+async def test_a_close_that_is_cancelled_writes_what_is_buffered_all_the_same(tmp_path, mode):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    file = await aio.open(path, mode)
+    await file.write("new")
+    closing = asyncio.ensure_future(file.close())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    closing.cancel()
+    await asyncio.wait([closing])
+    await settled(lambda: path.read_bytes().endswith(b"new"))
+    assert path.read_bytes() == (b"new" if mode == "w" else b"oldnew")
+
+
+@pytest.mark.parametrize("mode", ["wb", "ab"])
+async def test_a_last_write_that_fails_is_told_by_close_which_closes_all_the_same(tmp_path, mode):
+    with file_size_limit(10):
+        file = await aio.open(tmp_path / "file", mode)
+        number = file.fileno()
+        await file.write(b"x" * 20)
+        with pytest.raises(OSError) as caught:
+            await file.close()
+    assert caught.value.errno == errno.EFBIG
+    assert file.closed
+    with pytest.raises(OSError):
+        os.fstat(number)

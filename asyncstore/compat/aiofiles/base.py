@@ -90,7 +90,7 @@ class AsyncBase:
         self._executor = executor
         self._ref_loop = loop
         self._lane: Any = None
-        self._after_close: Callable[[], object] | None = None
+        self._beside_close: Callable[[], object] | None = None
         self._keeper: Any = None  # of a temporary file: the blocking object that removes it
         self._native = isinstance(file, NATIVE)
         if self._native:
@@ -135,12 +135,15 @@ class AsyncBase:
 
     async def close(self) -> None:
         """Write out what is buffered and close. Raises OSError; the file is closed nevertheless."""
+        beside, self._beside_close = self._beside_close, None
+        if beside is None:
+            await self._call("close")
+            return
+        job = default_pool().submit_nowait(beside)
         try:
             await self._call("close")
         finally:
-            after, self._after_close = self._after_close, None
-            if after is not None:
-                await finish(after, self._ref_loop, self._executor)
+            await asyncio.shield(job)
 
     def _blocking(self) -> Any:
         """Return the blocking file object under this one, which serves it from now on."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import inspect
 import os
 import tempfile
+import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from functools import partial, singledispatch
@@ -23,6 +24,7 @@ from asyncstore.compat.aiofiles.tempfile.temptypes import AsyncSpooledTemporaryF
 from asyncstore.compat.aiofiles.threadpool import over
 from asyncstore.compat.aiofiles.threadpool.binary import AsyncBufferedIOBase, AsyncBufferedReader, AsyncFileIO
 from asyncstore.compat.aiofiles.threadpool.text import AsyncTextIOWrapper
+from asyncstore.pool import default_pool
 
 __all__ = ["NamedTemporaryFile", "TemporaryFile", "SpooledTemporaryFile", "TemporaryDirectory"]  # the namesake's order
 
@@ -203,27 +205,52 @@ async def _opened(
     make: Callable[[], Any], opening: tuple[Any, ...], loop: Loop | None, executor: Executor | None
 ) -> AsyncBase:
     """Have `make` create the file on a thread and return the asynchronous file over it."""
-    keeper = await call(make, loop, executor, on_discard=_close)
-    inner = getattr(keeper, "file", keeper)  # of a named file: the wrapper that removes it
     file: AsyncBase
     if executor is not None:
-        file = wrap(inner, keeper, loop=loop, executor=executor)
+        keeper = await call(make, loop, executor, on_discard=_close)
+        file = wrap(getattr(keeper, "file", keeper), keeper, loop=loop, executor=executor)
     else:
+        made = _Made(make)
+        open_: Callable[..., Awaitable[Any]] = aio.open  # no overload takes a mode in a tuple
         try:
-            native = await _over_duplicate(inner, opening)
+            native = await open_(os.devnull, *opening, opener=made.open)
         except BaseException:
-            await finish(keeper.close, loop, executor)
+            made.abandon()
             raise
+        keeper = made.keeper
         native.name = keeper.name
         file = over(native, loop)
-        file._after_close = keeper.close  # noqa: SLF001  # one object in two modules
+        file._beside_close = keeper.close  # noqa: SLF001  # one object in two modules
     file._keeper = keeper  # noqa: SLF001  # as above
-    if keeper is not inner and hasattr(keeper, "delete"):
+    if hasattr(keeper, "delete"):
         vars(file)["delete"] = keeper.delete  # before Python 3.12
     return file
 
 
-def _over_duplicate(inner: Any, opening: tuple[Any, ...]) -> Awaitable[Any]:
-    """Open a duplicate of the descriptor of `inner`, which has just been made and holds nothing yet."""
-    open_: Callable[..., Awaitable[Any]] = aio.open  # no overload takes a mode in a tuple
-    return open_(os.devnull, *opening, opener=lambda _path, _flags: os.dup(inner.fileno()))
+class _Made:
+    """What a worker makes for a caller who may have gone before it is there."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+        self._lock = threading.Lock()
+        self._abandoned = False
+        self.keeper: Any = None
+
+    def open(self, _path: object, _flags: int) -> int:
+        """Make it and return a descriptor of its file; runs on a worker, as the opener of `aio.open`."""
+        keeper = self._make()
+        with self._lock:
+            self.keeper = keeper
+            abandoned = self._abandoned
+        fd = os.dup(keeper.fileno())
+        if abandoned:
+            keeper.close()
+        return fd
+
+    def abandon(self) -> None:
+        """Close and remove it, now or as soon as it is there; waits for nothing."""
+        with self._lock:
+            self._abandoned = True
+            keeper = self.keeper
+        if keeper is not None:
+            _job = default_pool().submit_nowait(keeper.close)
