@@ -50,13 +50,13 @@ class _Forks:
 
     def __init__(self) -> None:
         self.generation = 0
-        self.lock = (
-            threading.Lock()
-        )  # one for all descriptors: held for a few instructions, never while anything is called
+        # One for all descriptors: held for a few instructions, never while anything is called. Reentrant, because a
+        # collection may begin among them and finalise another file, which takes the lock too.
+        self.lock = threading.RLock()
 
     def in_child(self) -> None:
         self.generation += 1
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
 
 
 _forks = _Forks()

@@ -9,7 +9,8 @@ import threading
 from asyncstore.pool._pool import Pool, PoolState, pools
 
 _default: Pool | None = None
-_lock = threading.Lock()
+# Reentrant: a collection may begin while a pool is being made, and a finaliser that it runs may ask for the pool.
+_lock = threading.RLock()
 
 
 def default_pool() -> Pool:
@@ -19,14 +20,16 @@ def default_pool() -> Pool:
     if pool is None or pool.state is PoolState.CLOSED:
         with _lock:
             if _default is None or _default.state is PoolState.CLOSED:
-                _default = Pool()
+                made = Pool()
+                if _default is None or _default.state is PoolState.CLOSED:  # unless such a finaliser has made it
+                    _default = made
             pool = _default
     return pool
 
 
 def _after_fork_in_child() -> None:
     global _lock  # noqa: PLW0603  # the parent's lock may be held by a thread that is not here
-    _lock = threading.Lock()
+    _lock = threading.RLock()
     for pool in list(pools):
         pool.forget_after_fork()
 

@@ -835,3 +835,20 @@ async def test_nothing_is_closed_on_the_spot_that_is_in_use_or_whose_close_may_w
     go_on.set()
     assert await task == 1
     assert used.close_now()
+
+
+async def test_a_file_may_be_finalised_while_another_is_being_closed(tmp_path):
+    """A collection may begin inside the section that all files share; what it finalises takes the same lock."""
+    path = tmp_path / "file"
+    path.write_bytes(b"x")
+    dropped = await Descriptor.open(path, os.O_RDONLY)
+
+    def finalise() -> None:
+        with _lifetime._forks.lock:
+            dropped.abandon()
+
+    thread = threading.Thread(target=finalise, daemon=True)
+    thread.start()
+    await asyncio.to_thread(thread.join, 10)
+    assert not thread.is_alive(), "it waits for itself"
+    assert dropped.closed
