@@ -23,6 +23,7 @@ from asyncstore.aio._arguments import as_view
 from asyncstore.aio._budget import spend
 from asyncstore.aio._cached import open_regular, restore_blocking
 from asyncstore.aio._device import Device, learn
+from asyncstore.aio._fifo import opening_waits, wait_apart
 from asyncstore.aio._lifetime import Lifetime, State, Use
 from asyncstore.aio._nowait import Mode, Nowait, negative_offset
 from asyncstore.aio._priority import run as run_on_pool
@@ -64,7 +65,8 @@ class Descriptor(Nowait):
     async def open(cls, path: _Path, flags: int, mode: int = 0o666, *, dir_fd: int | None = None) -> Self:
         """Open `path`, whatever kind of file it is, as ``os.open(path, flags | os.O_CLOEXEC, mode, dir_fd=dir_fd)``.
 
-        Done on the spot when it creates nothing and the kernel has all names of `path` cached, else on a worker thread.
+        Done on the spot when it creates nothing and the kernel has all names of `path` cached, else on a worker thread;
+        a FIFO, whose open waits for its other end, on a thread of its own.
         Raises OSError, and ValueError for a path that holds a NUL. Cancelled, it closes the descriptor that it may
         still get.
         """
@@ -80,7 +82,14 @@ class Descriptor(Nowait):
                     opened_by.abandon()
                     raise
             return opened_by
-        return await run_on_pool(cls._open, path, flags, mode, dir_fd, on_discard=Descriptor.abandon)
+        found = await run_on_pool(cls._open_unless_it_waits, path, flags, mode, dir_fd, on_discard=_abandon)
+        if found is None:
+            return await wait_apart(lambda: cls._open(path, flags, mode, dir_fd), _abandon)
+        return found
+
+    @classmethod
+    def _open_unless_it_waits(cls, path: _Path, flags: int, mode: int, dir_fd: int | None) -> Self | None:
+        return None if opening_waits(path, flags, dir_fd) else cls._open(path, flags, mode, dir_fd)
 
     @classmethod
     def _open(cls, path: _Path, flags: int, mode: int, dir_fd: int | None) -> Self:
@@ -292,3 +301,8 @@ def _writable(buffer: bytearray | memoryview) -> memoryview:
     if view.readonly:
         raise TypeError(f"a buffer to read into should be writable, {type(buffer).__name__} is not")
     return view
+
+
+def _abandon(opened: Descriptor | None) -> None:
+    if opened is not None:
+        opened.abandon()
