@@ -218,12 +218,15 @@ class Queues:
                 raise _error("io_uring_enter")
 
     def calls(self) -> bool:
-        """Return whether `enter` is due: something was pushed, or has completed and waits to be posted.
+        """Return whether there is something to do: submit what was pushed, have posted what has completed, or reap.
 
-        To be asked after the eventfd was read. The kernel sets the flag first and adds to the eventfd second, and both
+        Linux 6.1 still posts some completions by itself, from another CPU, and then sets no flag. To be asked after the eventfd was read. The kernel sets the flag first and adds to the eventfd second, and both
         sides of the eventfd take its lock: whoever has read it sees the flag.
         """
-        return self.unsubmitted > 0 or self._words[self._flags_word] & _SQ_TASKRUN != 0
+        words = self._words
+        return (
+            self.unsubmitted > 0 or words[self._flags_word] & _SQ_TASKRUN != 0 or words[self._tail_words] != self._head
+        )
 
     def ready(self) -> int:
         """Return the number of completions that wait to be reaped."""

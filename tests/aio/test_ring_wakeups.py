@@ -90,6 +90,26 @@ async def test_a_read_that_misses_is_tried_inline_once(path, monkeypatch):
     assert tried == [(PAGE, 3 * PAGE)]
 
 
+def test_a_completion_that_is_posted_and_not_reaped_is_something_to_do(path):
+    """Linux 6.1 posts some by itself, without the flag that asks to be entered."""
+    queues = Queues(2)
+    address, slab = map_slab(PAGE)
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        assert not queues.calls()
+        queues.push(READ, fd, 0, address, 8, 0, 7)
+        assert queues.calls()
+        queues.wait(1, 5.0)
+        assert queues.unsubmitted == 0
+        assert queues.calls(), "or it would wait for the next event"
+        assert queues.reap() == [(7, 8, 0)]
+        assert not queues.calls()
+        assert slab[:8] == (0).to_bytes(8, "little")
+    finally:
+        os.close(fd)
+        queues.close()
+
+
 def test_completions_are_reaped_around_the_end_of_their_table(path):
     """The table of completions holds four times the entries, and is a circle: 2 entries, 8 completions."""
     queues = Queues(2)
