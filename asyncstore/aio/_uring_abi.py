@@ -220,8 +220,9 @@ class Queues:
     def calls(self) -> bool:
         """Return whether there is something to do: submit what was pushed, have posted what has completed, or reap.
 
-        Linux 6.1 still posts some completions by itself, from another CPU, and then sets no flag. To be asked after the eventfd was read. The kernel sets the flag first and adds to the eventfd second, and both
-        sides of the eventfd take its lock: whoever has read it sees the flag.
+        Linux 6.1 still posts some completions by itself, from another CPU, and then sets no flag. To be asked after the
+        eventfd was read: the kernel sets the flag first and adds to the eventfd second, and both sides of the eventfd
+        take its lock, so whoever has read it sees the flag.
         """
         words = self._words
         return (
