@@ -306,3 +306,23 @@ async def test_a_cancelled_open_in_an_executor_closes_the_file(tmp_path):
         go_on.set()
     with pytest.raises(OSError):
         os.fstat(opened[0])
+
+
+async def test_a_cancelled_close_of_a_blocking_file_closes_it(tmp_path):
+    blocking = open(tmp_path / "file", "w")
+    file = our_threadpool.wrap(blocking)
+    closing = asyncio.ensure_future(file.close())
+    await asyncio.sleep(0)
+    closing.cancel()
+    await asyncio.wait([closing])
+    await settled(lambda: blocking.closed)
+    assert blocking.closed
+
+
+async def test_a_temporary_file_whose_blocking_file_was_asked_for_is_removed(tmp_path):
+    async with ours.tempfile.NamedTemporaryFile("w+", dir=tmp_path) as file:
+        await file.write("x")
+        assert isinstance(file.buffer, io.BufferedRandom)
+        assert os.listdir(tmp_path) == [os.path.basename(file.name)]
+    assert os.listdir(tmp_path) == []
+    assert file.closed

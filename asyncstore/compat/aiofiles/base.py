@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from asyncstore import aio
 from asyncstore.aio import BinaryFile, RawFile, TextFile
-from asyncstore.pool import Pool, PoolState, default_pool
+from asyncstore.pool import Lane, Pool, PoolState, default_pool
 
 __all__ = ("AiofilesContextManager", "AsyncBase", "AsyncIndirectBase", "call", "wrap")
 
@@ -89,7 +89,7 @@ class AsyncBase:
         self._file = file
         self._executor = executor
         self._ref_loop = loop
-        self._lane: Any = None
+        self._lane: Lane | None = None
         self._beside_close: Callable[[], object] | None = None
         self._keeper: Any = None  # of a temporary file: the blocking object that removes it
         self._native = isinstance(file, NATIVE)
@@ -129,21 +129,34 @@ class AsyncBase:
         blocking = partial(method, *args, **kwargs)
         if self._executor is not None:
             return await call(blocking, self._loop, self._executor)
-        if self._lane is None:  # calls of several tasks keep their order, and none runs beside another
+        return await self._own_lane().run(blocking)
+
+    def _own_lane(self) -> Lane:
+        """Return where blocking calls run without an executor: of several tasks in order, and none beside another."""
+        if self._lane is None:
             self._lane = (self._own_pool or default_pool()).lane(name="aiofiles")
-        return await self._lane.run(blocking)
+        return self._lane
 
     async def close(self) -> None:
-        """Write out what is buffered and close. Raises OSError; the file is closed nevertheless."""
+        """Write out what is buffered and close, also when cancelled. Raises OSError; it is closed nevertheless."""
         beside, self._beside_close = self._beside_close, None
+        closing = self._file.close() if self._native else self._close_blocking()
         if beside is None:
-            await self._call("close")
+            await closing
             return
         job = default_pool().submit_nowait(beside)
         try:
-            await self._call("close")
+            await closing
         finally:
             await asyncio.shield(job)
+
+    async def _close_blocking(self) -> None:
+        job: asyncio.Future[None]
+        if self._executor is not None:
+            job = asyncio.wrap_future(self._executor.submit(self._file.close), loop=self._loop)
+        else:
+            job = self._own_lane().submit_nowait(self._file.close)
+        await asyncio.shield(job)
 
     def _blocking(self) -> Any:
         """Return the blocking file object under this one, which serves it from now on."""
@@ -186,11 +199,11 @@ class AsyncIndirectBase(AsyncBase):
     def _file(self, _file: Any) -> None:
         """Ignore it: there is nothing to keep."""
 
-    async def _call(self, name: str, /, *args: Any, **kwargs: Any) -> Any:
-        if self._executor is None and (self._own_pool is None or self._own_pool.state is PoolState.CLOSED):
+    def _own_lane(self) -> Lane:
+        if self._own_pool is None or self._own_pool.state is PoolState.CLOSED:
             self._own_pool = Pool(max_workers=1, name=f"aiofiles-{self._name}")
             self._lane = None
-        return await super()._call(name, *args, **kwargs)
+        return super()._own_lane()
 
 
 class AiofilesContextManager(Awaitable[Any], AbstractAsyncContextManager[Any, None]):
