@@ -47,12 +47,13 @@ _HTML_HEADERS = (
     (
         "content-security-policy",
         (
-            f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; form-action 'self'; base-uri 'none'; "
-            "frame-ancestors 'none'"
+            f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; img-src data:; form-action 'self'; "
+            "base-uri 'none'; frame-ancestors 'none'"
         ),
     ),
     ("x-content-type-options", "nosniff"),
-    ("referrer-policy", "no-referrer"),
+    # Nothing to other sites; but a form must say where it comes from, and with "no-referrer" its Origin is "null".
+    ("referrer-policy", "same-origin"),
     ("cache-control", "no-cache"),
     ("vary", "accept"),
 )
@@ -72,6 +73,7 @@ def html_response(title: str, body: str, status: int = 200) -> Response:
     page = (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<link rel="icon" href="data:,">\n'  # none: browsers would ask for /favicon.ico
         f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n{body}</body>\n</html>\n"
     )
     return Response(status, _HTML_HEADERS, page.encode("utf-8", "replace"))
@@ -195,13 +197,14 @@ def front_page(*, authority: str, databases: Sequence[str], kv_problem: str | No
     if databases:
         items = "".join(f'<li><a href="/kv/{escape(name)}?limit=100">{escape(name)}</a></li>\n' for name in databases)
         keys += f"<ul>\n{items}</ul>\n"
-    examples = f"curl {base}/files/                       # a listing; -H 'accept: application/json' for programs\n"
+    store, put = "", ""
     if writable:
-        examples = (
-            f"curl -T photo.jpg {base}/files/holiday/  # store a file\n" + examples
-            + f"curl -X PUT --data-binary hello {base}/kv/notes/first\n"
-        )  # fmt: skip
-    examples += f"curl {base}/kv/notes/first\ncurl '{base}/kv/notes?prefix=f&amp;limit=10'\n"
+        store = f"# store a file\ncurl -T photo.jpg {base}/files/holiday/\n\n"
+        put = f"curl -X PUT --data-binary hello {base}/kv/notes/first\n"
+    examples = (
+        f"{store}# list a folder; for a program: -H 'accept: application/json'\ncurl {base}/files/\n\n"
+        f"# keys\n{put}curl {base}/kv/notes/first\ncurl '{base}/kv/notes?prefix=f&amp;limit=10'\n"
+    )
     body = (
         "<main>\n<h1>asyncstore</h1>\n<p>This server keeps files and keys.</p>\n"
         '<h2>Files</h2>\n<p><a href="/files/">Browse the files</a></p>\n'

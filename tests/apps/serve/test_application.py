@@ -33,7 +33,9 @@ async def test_the_front_page_says_what_is_here(address):
         assert part in text
     assert '<html lang="en">' in text
     assert "<script" not in text
-    assert not re.search(r'(?:src|href|action)="(?!/|#)', text)  # nothing from elsewhere
+    assert not re.search(r'(?:src|href|action)="(?!/|#|data:,")', text)  # nothing from elsewhere
+    # with "no-referrer" a browser's form would name no origin, and its upload be refused
+    assert answer.headers["referrer-policy"] == "same-origin"
     assert text.count("<h1>") == 1
 
 
