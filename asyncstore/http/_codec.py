@@ -271,11 +271,11 @@ class RequestCodec:
         if self._length != 0:
             if self._upgrade:
                 return  # see _ignore_upgrade
-            self._length = 0
-            self._events.append(_END)
-            if self._fields:  # trailers: nothing here has a use for them
+            if self._fields:  # trailers: nothing here has a use for them; too many of them fail this very request
                 self._bound_fields(sum(len(name) + len(value) + 4 for name, value in self._fields))
                 self._fields = []
+            self._length = 0
+            self._events.append(_END)
         self.state = _IDLE if self._keep_alive else _CLOSED
 
     def _bound_fields(self, size: int) -> None:

@@ -207,9 +207,11 @@ class Tree:
             return upload.commit(check)
 
     def _directory(self, names: Sequence[bytes]) -> int:
-        """Open the directory `names`, making what is missing of it."""
+        """Open the directory `names`, making what is missing of it; `HTTPError` 409 when one of them is a file."""
         try:
             return self._open(names, _LIST)
+        except NotADirectoryError as exc:
+            raise HTTPError(409, "the path goes through a file") from exc
         except FileNotFoundError:
             if not names:
                 raise

@@ -151,6 +151,25 @@ async def test_a_body_in_chunks_is_stored_too(address, root):
     assert (root / "chunked").read_bytes() == b"x" * 102400
 
 
+@pytest.mark.parametrize("size", [5, 200_000], ids=["held in memory", "on its way to the disk"])
+async def test_a_body_with_too_many_trailers_is_refused_once_and_not_stored(address, root, size):
+    async with Wire(address) as wire:
+        await wire.send(b"PUT /files/trailed HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+        await wire.send(b"%x\r\n%b\r\n0\r\n" % (size, b"x" * size) + b"A: b\r\n" * 200 + b"\r\n")
+        assert (await wire.answer()).status == 431
+        assert await wire.rest() == b""
+    assert not (root / "trailed").exists()
+
+
+@pytest.mark.parametrize("size", [5, 200_000], ids=["held in memory", "on its way to the disk"])
+async def test_a_path_through_a_file_is_a_conflict(address, root, size):
+    for target in ("/files/hello.txt/below", "/files/hello.txt/far/below"):
+        answer = await ask(address, "PUT", target, b"x" * size)
+        assert (answer.status, answer.body) == (409, b"the path goes through a file\n")
+        assert (await ask(address, "GET", target)).status == 404
+    assert (root / "hello.txt").read_bytes() == b"0123456789"
+
+
 async def test_an_upload_that_breaks_off_leaves_the_old_content_and_no_trace(service, address, root):
     async with Wire(address) as wire:
         await wire.send(b"PUT /files/hello.txt HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n" + bytes(300_000))
@@ -325,7 +344,7 @@ async def test_options_tell_what_is_possible(address):
     ("method", "target", "status"),
     [
         ("PUT", "/files/dir", 409),
-        ("PUT", "/files/hello.txt/below", 404),
+        ("PUT", "/files/hello.txt/below", 409),
         ("PUT", "/files/out", 409),
         ("PUT", "/files/.hidden", 403),
         ("PUT", "/files/.asyncstore-x", 403),
