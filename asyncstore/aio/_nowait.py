@@ -198,7 +198,9 @@ class Nowait:
         return got
 
     def _read_otherwise(self, n: int, offset: int) -> bytes | None:
-        """Serve a read in the modes other than NOWAIT."""
+        """Serve a read in the modes other than NOWAIT, whose buffers refuse a negative count by themselves."""
+        if n < 0 and self._mode is not Mode.CLOSED:
+            raise ValueError(f"a count should not be negative, got {n}")
         mode = self._mode
         if mode is _MEMORY:
             return self._read_plain(n, offset) if n <= INLINE_LIMIT else None

@@ -149,6 +149,15 @@ def test_bad_numbers_are_refused(hot):
             descriptor.write_cached(memoryview(b"x"), offset)
 
 
+@pytest.mark.parametrize("mode", [Mode.MEMORY, Mode.RESIDENT, Mode.PAUSED, Mode.NEVER])
+def test_a_negative_count_is_refused_however_the_file_is_read(hot, mode):
+    """pread(2) would answer EINVAL, which says less."""
+    descriptor, _ = hot
+    descriptor._mode = mode
+    with pytest.raises(ValueError, match="negative"):
+        descriptor.read_cached(-1, 0)
+
+
 def test_a_closed_file_says_so(hot):
     descriptor, _ = hot
     descriptor.abandon()
