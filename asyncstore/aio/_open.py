@@ -78,7 +78,7 @@ def open(
     opener: Opener | None = None,
 ) -> Opening[TextFile]: ...
 @overload
-def open(
+def open(  # type: ignore[overload-overlap]  # a literal 0 is looked for first
     file: StrOrBytesPath | int,
     mode: BinaryMode,
     buffering: Literal[0],
@@ -92,7 +92,7 @@ def open(
 def open(
     file: StrOrBytesPath | int,
     mode: BinaryMode,
-    buffering: Literal[-1, 1] = -1,
+    buffering: int = -1,  # 0 in a variable is taken for a size, too: only the literal is told apart
     encoding: None = None,
     errors: None = None,
     newline: None = None,
