@@ -37,7 +37,7 @@ async def read(path: StrOrBytesPath, *, max_bytes: int | None = None) -> bytes:
 
     Raises OSError as `open` does (IsADirectoryError for a directory) and `TooLarge`. Cancelled, nothing has happened; a
     read that had begun ends on its worker and its bytes are dropped. Reading a FIFO occupies a worker until its writer
-    closes it.
+    closes it: `open` it instead.
     """
     path = check_path(path)
     check_size(max_bytes, "max_bytes")
