@@ -109,7 +109,9 @@ class TemporaryServer:
         if self._process is not None:
             raise RuntimeError(f"{self!r} was started already")
         path = self._program.find()
-        self._folder = tempfile.TemporaryDirectory(prefix=f"{self._program.program}-", ignore_cleanup_errors=True)
+        # the last part alone: with a path in front the folder would lie beside the program, not among temporary ones
+        prefix = f"{Path(self._program.program).name}-"
+        self._folder = tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True)
         try:
             for attempt in range(1, PORT_ATTEMPTS + 1):
                 self.port = _free_port()

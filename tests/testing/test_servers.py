@@ -8,6 +8,8 @@ import re
 import signal
 import socket
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -47,6 +49,7 @@ def test_a_server_answers_in_the_block_and_nothing_is_left_after_it():
             assert "listening" in server.output()
             folder, pid = server.folder, server.pid
             assert folder.is_dir()
+            assert folder.parent == Path(tempfile.gettempdir())  # although the program was named by its path
             assert f"pid {pid} at 127.0.0.1:{server.port}" in repr(server)
         assert not folder.exists()
         with pytest.raises(ProcessLookupError):

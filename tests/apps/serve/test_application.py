@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import re
 
 import pytest
 
 from asyncstore.apps.serve import Options, Service
+from asyncstore.testing import leak_check
 from tests.http_wire import Wire, ask
 
 
@@ -132,9 +132,9 @@ async def test_a_root_that_is_missing_is_an_error_and_the_default_one_is_made(tm
 
 
 async def test_an_address_that_is_taken_is_an_error_and_leaves_nothing_open(service, address, tmp_path):
-    before = len(os.listdir("/proc/self/fd"))
     (tmp_path / "other").mkdir()
-    with pytest.raises(OSError, match=r"[Aa]ddress already in use"):
-        async with Service(Options(root=str(tmp_path / "other"), data=str(tmp_path / "kv2"), port=address[1])):
-            pass
-    assert len(os.listdir("/proc/self/fd")) == before
+    options = Options(root=str(tmp_path / "other"), data=str(tmp_path / "kv2"), port=address[1])
+    async with leak_check():
+        with pytest.raises(OSError, match=r"[Aa]ddress already in use"):
+            async with Service(options):
+                pass
