@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
+import mmap
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,13 +29,40 @@ def pages(path: Path, count: int) -> bytes:
 
 
 def drop(path: Path) -> None:
-    """Have the kernel drop the pages of `path` from its cache."""
+    """Have the kernel drop the pages of `path` from its cache.
+
+    The kernel leaves a page that is in use at the moment, say by its own writeback, so it is asked until it has.
+    """
     fd = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(fd)
-        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        for _ in range(200):
+            os.fsync(fd)
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            if not resident(fd):
+                return
+            time.sleep(0.01)
     finally:
         os.close(fd)
+    raise AssertionError(f"the kernel keeps {path} in its cache")
+
+
+def resident(fd: int) -> int:
+    """Return how many pages of an open file are in the kernel's cache, mincore(2)."""
+    size = os.fstat(fd).st_size
+    if not size:
+        return 0
+    answer = ctypes.create_string_buffer(-(-size // mmap.PAGESIZE))
+    with mmap.mmap(fd, size, flags=mmap.MAP_PRIVATE) as mapped:
+        start = ctypes.c_char.from_buffer(mapped)
+        try:
+            failed = ctypes.CDLL(None, use_errno=True).mincore(
+                ctypes.byref(start), ctypes.c_size_t(size), ctypes.byref(answer)
+            )
+        finally:
+            del start  # the mapping cannot be closed before
+    if failed:
+        raise OSError(ctypes.get_errno(), "mincore")
+    return sum(byte & 1 for byte in answer.raw)
 
 
 def learned(path: Path) -> Device:

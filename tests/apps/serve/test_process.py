@@ -149,8 +149,8 @@ class Writer(threading.Thread):
         return (b"%08d|" % version * (self.size // 9 + 1))[: self.size]
 
     def run(self) -> None:
+        connection = self.server.connect()
         try:
-            connection = self.server.connect()
             while True:
                 self.sent += 1
                 connection.request("PUT", self.target, self.content(self.sent))
@@ -160,6 +160,8 @@ class Writer(threading.Thread):
                 self.acknowledged = self.sent
         except (OSError, http.client.HTTPException):
             pass  # the server was killed, which is what this is about
+        finally:
+            connection.close()
 
 
 @needs_keys
