@@ -110,6 +110,8 @@ def test_the_examples_of_a_page_run(page, tmp_path, monkeypatch):
 @pytest.mark.parametrize("path", WITH_DOCTESTS)
 def test_the_examples_of_a_docstring_run(path, tmp_path, monkeypatch):
     name = "asyncstore." + path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    if path.startswith("bdb/"):
+        need("berkeleydb", path)
     monkeypatch.chdir(tmp_path)
     module: ModuleType = importlib.import_module(name)
     assert doctest.testmod(module, optionflags=OPTIONS).failed == 0

@@ -53,7 +53,7 @@ def test_every_service_is_reachable_as_an_attribute(name):
     assert name in dir(asyncstore)
     try:
         service = asyncstore.__getattr__(name)
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         need(error.name, f"asyncstore.{name}")
         raise
     assert service.__name__ == f"asyncstore.{name}"

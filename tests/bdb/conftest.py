@@ -1,8 +1,10 @@
-"""An environment with one database, opened for each test and closed after it."""
+"""An environment with one database for each test; and no test at all where libdb is missing."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +12,20 @@ import pytest
 
 if TYPE_CHECKING:
     from asyncstore.bdb import Database, Environment
+
+
+class Missing(pytest.Module):
+    """A module of tests that cannot even be imported."""
+
+    def collect(self):
+        reason = "the bdb tests need berkeleydb, which is not installed"
+        if os.environ.get("CI"):
+            pytest.fail(reason + " (on CI it must be)")
+        pytest.skip(reason, allow_module_level=True)
+
+
+def pytest_pycollect_makemodule(module_path, parent):
+    return None if find_spec("berkeleydb") else Missing.from_parent(parent, path=module_path)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+import asyncstore
 from asyncstore.apps.serve import Options, Service
 from tests.conftest import need
 from tests.http_wire import ask
@@ -164,7 +165,7 @@ async def test_keys_outlive_the_server(tmp_path):
 
 
 async def test_without_berkeley_db_the_rest_works_and_keys_say_what_is_missing(tmp_path, monkeypatch, caplog):
-    monkeypatch.delattr("asyncstore.bdb", raising=False)
+    monkeypatch.delitem(vars(asyncstore), "bdb", raising=False)
     monkeypatch.setitem(sys.modules, "asyncstore.bdb", None)
     (tmp_path / "files").mkdir()
     async with Service(Options(root=str(tmp_path / "files"), data=str(tmp_path / "kv"), port=0)) as service:
@@ -178,3 +179,13 @@ async def test_without_berkeley_db_the_rest_works_and_keys_say_what_is_missing(t
         health = await ask(address, "GET", "/healthz")
         assert (health.status, json.loads(health.body)["checks"]["keys"]) == (200, "not installed")
     assert "pip install" in caplog.text
+
+
+async def test_values_beyond_the_limit_are_refused(tmp_path):
+    need("berkeleydb", "the key store")
+    (tmp_path / "files").mkdir()
+    options = Options(root=str(tmp_path / "files"), data=str(tmp_path / "kv"), port=0, max_value=10)
+    async with Service(options) as service:
+        address = service.server.addresses[0]
+        assert (await ask(address, "PUT", "/kv/a/b", bytes(10))).status == 201
+        assert (await ask(address, "PUT", "/kv/a/b", bytes(11))).status == 413
