@@ -6,12 +6,29 @@ Needs the ``bdb`` extra (the berkeleydb package on libdb 5.3); importing this pa
 from __future__ import annotations
 
 from asyncstore.bdb import errors as errors
+from asyncstore.bdb._compact import CompactProgress as CompactProgress
+from asyncstore.bdb._cursor import Cursor as Cursor
 from asyncstore.bdb._database import Database as Database
 from asyncstore.bdb._environment import (
     Environment as Environment,
-    Statistics as Statistics,
     open as open,  # noqa: A004 - `bdb.open` is the public name that users expect
 )
+from asyncstore.bdb._numbered import Heap as Heap, Queue as Queue, RecordDatabase as RecordDatabase
+from asyncstore.bdb._prepared import Prepared as Prepared
 from asyncstore.bdb._range import Range as Range
+from asyncstore.bdb._stat import (
+    CacheStat as CacheStat,
+    DatabaseStat as DatabaseStat,
+    EnvironmentStat as EnvironmentStat,
+    LockStat as LockStat,
+    LogStat as LogStat,
+    Statistics as Statistics,
+    TransactionStat as TransactionStat,
+)
+from asyncstore.bdb._transaction import Transaction as Transaction
 
-__all__ = ("Database", "Environment", "Range", "Statistics", "errors", "open")
+__all__ = (
+    "CacheStat", "CompactProgress", "Cursor", "Database", "DatabaseStat", "Environment", "EnvironmentStat",
+    "Heap", "LockStat", "LogStat", "Prepared", "Queue", "Range", "RecordDatabase", "Statistics",
+    "Transaction", "TransactionStat", "errors", "open",
+)  # fmt: skip

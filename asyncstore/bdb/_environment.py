@@ -1,280 +1,372 @@
-"""A Berkeley DB environment: a home directory with its log, cache and databases, and the lanes that work on it.
-
-Which thread does what: every call into libdb is made on a worker thread of the pool. Writes, opening and closing
-travel on one lane (libdb has one log: two writers at once would only wait for each other), reads on the pool's shared
-queue, so that a read that waits for the disk or a lock holds up neither writes nor later reads.
-"""
+"""The public face of a Berkeley DB environment, and how one is opened."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import os
-import sys
-import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TypeVarTuple
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from asyncstore.bdb import errors
-from asyncstore.bdb._commit import Committer
-from asyncstore.bdb._database import Database, State
-from asyncstore.bdb._gather import Gatherer
-from asyncstore.bdb._handles import Durability, Home, Settings, commit_flags
+from asyncstore.bdb._core import Core
+from asyncstore.bdb._database import Database
+from asyncstore.bdb._home import Home
+from asyncstore.bdb._layout import AccessMethod, Layout, Place
+from asyncstore.bdb._library import db
+from asyncstore.bdb._numbered import Heap, Queue, RecordDatabase
 from asyncstore.bdb._opening import Opening
-from asyncstore.bdb._read import read_all
-from asyncstore.bdb._records import check_name
-from asyncstore.bdb._request import Request
-from asyncstore.bdb._usage import Usage
-from asyncstore.errors import Closed
-from asyncstore.pool import Lane, Pool, PoolClosed, default_pool
-
-__all__ = ("Environment", "Statistics", "open")
-
-CACHE_SIZE = 64 * 1024 * 1024  # bytes of libdb's page cache: room for the inner pages of some 10 GB of btrees
-MIN_CACHE_SIZE = 256 * 1024  # bytes: below about this libdb cannot hold the pages of one split
-MAX_CACHE_SIZE = 1 << 40  # bytes: 1 TiB, far above what one region can be mapped at; refuses typing errors
-GROUP_REQUESTS = (
-    512  # requests of one commit: each may lock a page of its own, and libdb's default table has room for thousands
+from asyncstore.bdb._prepared import Prepared, recover_prepared
+from asyncstore.bdb._records import check_file, check_name
+from asyncstore.bdb._session import Session
+from asyncstore.bdb._settings import (
+    CACHE_SIZE,
+    CHECKPOINT_BYTES,
+    CHECKPOINT_INTERVAL,
+    LOCK_TIMEOUT,
+    LOG_FILE_SIZE,
+    MAX_LOCKS,
+    MAX_TRANSACTIONS,
+    Durability,
+    Settings,
+    path_of,
 )
-GROUP_BYTES = 8 * 1024 * 1024  # bytes of one commit: bounds how long a small put waits behind large ones
-READ_BATCH = 256  # reads of one job: about 0.4 ms of a worker
-READ_JOBS = 4  # jobs of reads at a time: cached reads want few large batches, waiting ones must not hold up the rest
-CHECKPOINT_BYTES = (
-    32 * 1024 * 1024
-)  # bytes put since the last checkpoint: bounds the log on disk and the time of a recovery
+from asyncstore.bdb._stat import EnvironmentStat, Statistics, environment_stat
+from asyncstore.bdb._transaction import ATTEMPTS, ISOLATION_FLAGS, Isolation, Transaction, run_transaction
+from asyncstore.pool import Pool, default_pool
 
-Ts = TypeVarTuple("Ts")
+if TYPE_CHECKING:
+    from asyncstore.bdb._callbacks import Comparison
+    from asyncstore.bdb._rep_settings import Replication
 
-logger = logging.getLogger("asyncstore.bdb")
+__all__ = ("Environment", "open")
 
-
-@dataclass(frozen=True, slots=True)
-class Statistics:
-    """Counts since the environment was opened."""
-
-    state: str
-    databases: int  # open now
-    reads: int  # gets, exists and batches of ranges handed to workers
-    writes: int  # puts and deletes handed to workers
-    commits: int  # transactions committed for them; writes / commits is what group commit gains
-    pending: int  # operations that wait to be handed over
-    checkpoints: int
+T = TypeVar("T")
 
 
 def open(  # noqa: A001 - `bdb.open` is the public name that users expect
-    home: str | os.PathLike[str],
+    home: str | os.PathLike[str] | None,
     *,
     durability: Durability = "full",
     cache_size: int = CACHE_SIZE,
     create: bool = True,
+    private: bool = False,
+    password: str | None = None,
+    multiversion: bool = False,
+    lock_timeout: float = LOCK_TIMEOUT,
+    checkpoint_bytes: int = CHECKPOINT_BYTES,
+    checkpoint_interval: float = CHECKPOINT_INTERVAL,
+    keep_logs: bool = False,
+    log_dir: str | None = None,
+    log_buffer: int | None = None,
+    log_file_size: int = LOG_FILE_SIZE,
+    max_transactions: int = MAX_TRANSACTIONS,
+    max_locks: int = MAX_LOCKS,
+    replication: Replication | None = None,
+    priority: int = 0,
     pool: Pool | None = None,
 ) -> Opening[Environment]:
     """Open the environment in `home`: ``async with bdb.open(home) as env`` or ``env = await bdb.open(home)``.
 
-    An environment that a process died in is recovered first. `create` makes the directory and the environment when
-    missing. `cache_size` is in bytes. `pool` carries the blocking calls (default: the process-wide one).
+    An environment that a process died in is recovered first. None as `home` makes one in memory.
 
     What a write that returned survives: at `durability` "full" the power failing, at "write" the process dying, at
     "none" neither; a clean `aclose` keeps all of them at every level.
+
+    `create` makes the directory and the environment when missing. `private`: no other process opens it, and its shared
+    regions are this process' memory. `password` encrypts databases and log (AES). `multiversion` allows snapshot
+    isolation. `lock_timeout`: seconds that an operation waits for a lock. `checkpoint_bytes`, `checkpoint_interval`
+    (seconds): how much is written, and how long, before a checkpoint. `keep_logs` leaves the log files that recovery no
+    longer needs to `archive_logs`. `log_dir` is relative to the home. `cache_size`, `log_buffer`, `log_file_size` are
+    in bytes. `max_transactions` at a time in all processes; `max_locks`: room at first. `replication`: see
+    `Replication`. `priority` (-4 to 4) in the pool. `pool` carries the blocking calls (default: the process-wide one).
 
     Raises ValueError or TypeError for bad arguments at once; while opening, `AlreadyOpen` when this process has it
     open, `NoSuchFile`, `AccessDenied`, `DiskFull`, `WrongVersion`, `Corrupt`, `NeedsRecovery` or another
     `bdb.errors.Error`. A cancel while opening closes what was opened.
     """
-    path = os.fspath(home)
-    if not isinstance(path, str):
-        raise TypeError(f"the home directory is a str or a path of str, not {type(path).__name__}")
-    if "\0" in path or not path:
-        raise ValueError(f"no directory can be named {path!r}")
-    if durability not in ("full", "write", "none"):
-        raise ValueError(f"durability is 'full', 'write' or 'none', not {durability!r}")
-    if isinstance(cache_size, bool) or not isinstance(cache_size, int):
-        raise TypeError(f"cache_size is an int, not {type(cache_size).__name__}")
-    if not MIN_CACHE_SIZE <= cache_size <= MAX_CACHE_SIZE:
-        raise ValueError(f"cache_size is {MIN_CACHE_SIZE} to {MAX_CACHE_SIZE} bytes, not {cache_size}")
-    settings = Settings(os.path.abspath(path), cache_size, create)
-    return Opening(lambda: _open(settings, durability, pool or default_pool()))
+    settings = Settings(
+        home=None if home is None else path_of("the home directory", home),
+        durability=durability,
+        cache_size=cache_size,
+        create=create,
+        private=private,
+        password=password,
+        multiversion=multiversion,
+        lock_timeout=lock_timeout,
+        checkpoint_bytes=checkpoint_bytes,
+        checkpoint_interval=checkpoint_interval,
+        keep_logs=keep_logs,
+        log_dir=log_dir,
+        log_buffer=log_buffer,
+        log_file_size=log_file_size,
+        max_transactions=max_transactions,
+        max_locks=max_locks,
+        replication=replication,
+        priority=priority,
+    )
+    return Opening(lambda: _open(settings, pool or default_pool()))
 
 
-async def _open(settings: Settings, durability: Durability, pool: Pool) -> Environment:
-    lane = pool.lane(name=f"bdb {settings.path}")
+async def _open(settings: Settings, pool: Pool) -> Environment:
+    lane = pool.lane(name=f"bdb {settings.home}", priority=settings.priority)
     home = await lane.run(Home, settings, on_discard=Home.abandon)
-    return Environment(settings.path, home, lane, pool, durability)
+    return Environment(settings, home, lane, pool)
 
 
-class Environment:
-    """An open environment; made by `open`. It belongs to the event loop on which it was opened.
+class Environment(Core):
+    """An open environment; made by `bdb.open`. It belongs to the event loop on which it was opened.
 
-    Raises `Closed` after `aclose` and `Misuse` on another event loop. Dropped without `aclose` it is closed and
-    warns with ResourceWarning; nothing acknowledged is lost by that, but the next open has to recover.
+    Raises `Closed` after `aclose`, `Misuse` on another event loop and in a forked child, `NeedsRecovery` once a process
+    has died inside it. Dropped without `aclose` it is closed and warns with ResourceWarning; nothing acknowledged is
+    lost by that, but the next open has to recover.
     """
 
-    def __init__(self, path: str, home: Home, lane: Lane, pool: Pool, durability: Durability) -> None:
-        self.path = path
-        self.durability: Durability = durability
-        self.state = State.OPEN
-        self._loop = asyncio.get_running_loop()
-        self._home = home
-        self._lane = lane
-        self._pool = pool
-        self._databases: dict[int, Database] = {}  # by id: the same name may be open twice
-        self._usage = Usage()  # jobs on the environment itself: databases being opened, checkpoints
-        self._closing: asyncio.Task[None] | None = None
-        self._since_checkpoint = 0  # bytes
-        self._checkpointing = False
-        self._checkpoints = 0
-        self._committer = Committer(home.handle, commit_flags(durability))
-        self.writes = Gatherer(
-            lane,
-            self._committer,
-            width=1,
-            max_requests=GROUP_REQUESTS,
-            max_bytes=GROUP_BYTES,
-            returned=self._wrote,
+    def transaction(
+        self,
+        *,
+        isolation: Isolation = "serializable",
+        durability: Durability | None = None,
+        lock_timeout: float | None = None,
+        timeout: float | None = None,
+        wait: bool = True,
+        priority: int = 0,
+    ) -> Transaction:
+        """Begin a transaction: ``async with env.transaction() as txn``.
+
+        `isolation`: "serializable" keeps a lock on all that is read; "committed" only on the page being read;
+        "uncommitted" also sees what is not committed, in databases opened with `read_uncommitted`; "snapshot" reads
+        what was committed when it began and keeps no lock, in an environment opened with `multiversion`, and gives way
+        (`Deadlock`) when it writes what changed since. `durability`: of its commit (default: the environment's).
+        `lock_timeout`: seconds that an operation waits for a lock (default: the environment's), then `LockTimeout`;
+        with `wait` false it waits not at all. `timeout`: seconds after which the transaction is undone
+        (`TransactionTimeout`). `priority`: from 0; in a deadlock the one with the lowest gives way.
+        """
+        self.check_open("begin a transaction in", self.title)
+        if isolation not in ISOLATION_FLAGS:
+            raise ValueError(f"isolation is one of {', '.join(map(repr, ISOLATION_FLAGS))}, not {isolation!r}")
+        if isolation == "snapshot" and not self.settings.multiversion:
+            raise ValueError("snapshot isolation needs an environment opened with multiversion=True")
+        if isinstance(priority, bool) or not isinstance(priority, int) or not 0 <= priority <= 1000:
+            raise ValueError(f"priority is an int of 0 to 1000, not {priority!r}")
+        patience = self.settings.lock_timeout if lock_timeout is None else lock_timeout
+        flags = ISOLATION_FLAGS[isolation] | (0 if wait else db.DB_TXN_NOWAIT)
+        session = Session(
+            self, None, title=f"transaction of {self.title}", flags=flags, patience=patience, priority=priority
         )
-        # Reads carry no bytes to a worker, so only their number cuts a batch.
-        self.reads = Gatherer(pool, read_all, width=READ_JOBS, max_requests=READ_BATCH, max_bytes=1)
-        # A batch of a range takes 1 ms: alone in its job, it holds up no get.
-        self.scans = Gatherer(pool, read_all, width=READ_JOBS, max_requests=1, max_bytes=1)
+        timer = None if timeout is None else self._loop.call_later(timeout, session.expire)
+        return Transaction(self, session, durability or self.durability, timer)
 
-    def __repr__(self) -> str:
-        pending = len(self.writes) + len(self.reads) + len(self.scans)
-        return f"<Environment {self.path!r} {self.state.value} databases={len(self._databases)} pending={pending}>"
+    async def run_transaction(
+        self,
+        function: Callable[[Transaction], Awaitable[T]],
+        *,
+        attempts: int = ATTEMPTS,
+        isolation: Isolation = "serializable",
+        durability: Durability | None = None,
+        lock_timeout: float | None = None,
+        timeout: float | None = None,
+        priority: int = 0,
+    ) -> T:
+        """Run ``await function(txn)`` in a transaction, commit, and return what it returned.
 
-    def __del__(self) -> None:
-        # Also when closing was cut short, by a loop that ended or a pool that was closed first.
-        if self.state is not State.CLOSED:
-            warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self, stacklevel=2)
-            if sys.is_finalizing():
-                return  # the binding's own memory may be gone; the next open recovers
-            # Nothing is in flight: every request refers to its database, and that to this object. Closing blocks the
-            # thread that collects, but without a checkpoint it is short, and a handle left open keeps the home taken.
-            for database in self._databases.values():
-                database.state = State.CLOSED
-                self._home.close_database(database.handle, database.title)
-            self._home.abandon()
+        When it gives way in a deadlock everything is undone and `function` runs again, after a pause that grows and is
+        jittered; after `attempts` runs `Deadlock` is raised. So `function` must be fit to run more than once. The
+        options are those of `transaction`.
+        """
+        if isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 1:
+            raise ValueError(f"attempts is an int of at least 1, not {attempts!r}")
+        begin = partial(
+            self.transaction, isolation=isolation, durability=durability, lock_timeout=lock_timeout, timeout=timeout,
+            priority=priority,
+        )  # fmt: skip
+        return await run_transaction(begin, function, attempts)
 
-    def statistics(self) -> Statistics:
-        """Return the counts of this moment. Calls nothing that could block."""
-        return Statistics(
-            state=self.state.value,
-            databases=len(self._databases),
-            reads=self.reads.requests + self.scans.requests,
-            writes=self.writes.requests,
-            commits=self._committer.commits,
-            pending=len(self.writes) + len(self.reads) + len(self.scans),
-            checkpoints=self._checkpoints,
-        )
+    @overload
+    def database(
+        self,
+        name: str | None,
+        *,
+        type: Literal["btree", "hash"] = "btree",
+        file: str | None = None,
+        create: bool = True,
+        duplicates: Literal["sorted", "unsorted"] | None = None,
+        record_numbers: bool = False,
+        page_size: int | None = None,
+        checksum: bool = True,
+        compare: Comparison | None = None,
+        compare_duplicates: Comparison | None = None,
+        read_uncommitted: bool = False,
+        in_memory: bool = False,
+    ) -> Opening[Database[bytes]]: ...
 
-    def database(self, name: str, *, type: str = "btree", create: bool = True) -> Opening[Database]:  # noqa: A002 - the design's name
+    @overload
+    def database(
+        self,
+        name: str | None,
+        *,
+        type: Literal["recno"],
+        file: str | None = None,
+        create: bool = True,
+        renumber: bool = False,
+        record_length: int | None = None,
+        pad: int | None = None,
+        page_size: int | None = None,
+        checksum: bool = True,
+        read_uncommitted: bool = False,
+        in_memory: bool = False,
+    ) -> Opening[RecordDatabase]: ...
+
+    @overload
+    def database(
+        self,
+        name: str | None,
+        *,
+        type: Literal["queue"],
+        record_length: int,
+        file: str | None = None,
+        create: bool = True,
+        pad: int | None = None,
+        extent_pages: int | None = None,
+        page_size: int | None = None,
+        checksum: bool = True,
+        read_uncommitted: bool = False,
+        in_memory: bool = False,
+    ) -> Opening[Queue]: ...
+
+    @overload
+    def database(
+        self,
+        name: str | None,
+        *,
+        type: Literal["heap"],
+        file: str | None = None,
+        create: bool = True,
+        page_size: int | None = None,
+        checksum: bool = True,
+        read_uncommitted: bool = False,
+        in_memory: bool = False,
+    ) -> Opening[Heap]: ...
+
+    # Any: what is opened follows from the type, as the overloads tell.
+    def database(
+        self,
+        name: str | None,
+        *,
+        type: AccessMethod = "btree",  # noqa: A002 - the design's name
+        file: str | None = None,
+        create: bool = True,
+        in_memory: bool = False,
+        **options: Any,
+    ) -> Opening[Any]:
         """Open the database `name`: ``async with env.database("users") as db`` or ``db = await env.database("users")``.
 
-        It lives in the file NAME.db of the home. `type` is "btree". Without `create` a missing one raises `NoSuchFile`.
-        Raises TypeError or ValueError at once for a name that is no plain file name or belongs to libdb, or for another
-        type. A cancel while opening closes what was opened.
+        It lives in the file NAME.db of the home, or as one of several in `file`; with `name` None it is the whole
+        `file`. `in_memory`: it is in the cache only, and gone when the environment is closed by all.
+
+        `type`: "btree" (sorted), "hash", "recno" (numbered lines), "queue" (numbered, of one length, taken from the
+        front) or "heap". `create`: make it when it is missing, else that raises `NoSuchFile`. `duplicates`: a key may
+        have several values, "sorted" among themselves or in the order in which they came ("unsorted").
+        `record_numbers`: records of a btree can be counted to. `renumber`: deleting a record of a recno moves those
+        behind it up. `record_length`, `pad`: bytes of each record, and what shorter ones are filled with (a byte's
+        number). `page_size` in bytes, `extent_pages` of each file of a queue. `checksum`: damaged pages are noticed
+        when they are read. `compare`, `compare_duplicates`: functions of two bytes that order keys and values; they
+        must be given at each opening. `read_uncommitted`: allow transactions of that isolation.
+
+        Raises TypeError or ValueError at once for a name that is no plain file name or belongs to libdb, and for
+        options that do not fit the type; `InvalidArgument` when the database exists and is something else. A cancel
+        while opening closes what was opened.
         """
+        layout = Layout(type=type, **options)
+        place = _place(name, file, in_memory=in_memory or self.path is None)
+        make = _CLASSES.get(type, Database)
+        return self.open_database(make, name or file or "", place, layout, create=create)
+
+    async def databases(self, file: str) -> list[str]:
+        """Return the names of the databases in `file`; raises `InvalidArgument` when it is a single one."""
+        check_file(file)
+        place = Place(None, file)
+        names: list[str] = await self.run("list", self.home.database_names, place)
+        return names
+
+    async def remove_database(self, name: str | None, *, file: str | None = None) -> None:
+        """Delete a database, in a transaction of its own. Raises `InUse` while anybody has it open, `NoSuchFile`."""
+        place = _place(name, file, in_memory=False)
+        self._refuse_open(place, "remove")
+        await self.run("remove", self.home.remove_database, place)
+
+    async def rename_database(self, name: str | None, new_name: str, *, file: str | None = None) -> None:
+        """Rename a database (with `name` None the `file`). Raises `InUse` while anybody has it open, `NoSuchFile`."""
+        check_name(new_name)
+        place = _place(name, file, in_memory=False)
+        self._refuse_open(place, "rename")
+        target = new_name if place.name is not None else _file_of(new_name) if file is None else new_name
+        await self.run("rename", self.home.rename_database, place, target)
+
+    def _refuse_open(self, place: Place, doing: str) -> None:
+        for database in self.databases_open.values():
+            if database.place.file == place.file and (place.name is None or database.place.name == place.name):
+                raise errors.InUse(doing=doing, of=database.title, detail="it is open here; close it first")
+
+    async def checkpoint(self) -> None:
+        """Write all that committed into the database files, and drop the log files that recovery does not need."""
+        await self.run("checkpoint", self.home.checkpoint)
+
+    async def flush_log(self) -> None:
+        """Make all that committed durable, also what did so at durability "write" or "none"."""
+        await self.run("flush", self.home.flush_log)
+
+    async def archive_logs(self, *, remove: bool = False) -> list[str]:
+        """Return the paths of the log files that recovery no longer needs; delete them with `remove`."""
+        paths: list[str] = await self.run("archive", self.home.archive_logs, remove)
+        return paths
+
+    async def trickle(self, percent: int) -> int:
+        """Write pages until `percent` of the cache is clean, so that reads need not wait; return their count."""
+        if isinstance(percent, bool) or not isinstance(percent, int) or not 1 <= percent <= 100:
+            raise ValueError(f"percent is an int of 1 to 100, not {percent!r}")
+        written: int = await self.run("trickle", self.home.trickle, percent)
+        return written
+
+    async def recover_prepared(self) -> list[Prepared]:
+        """Return the transactions that were prepared and not decided when a process died; decide each."""
+        return await recover_prepared(self)
+
+    def statistics(self) -> Statistics:
+        """Return the counts of this object at this moment. Calls nothing that could block."""
+        return Statistics(
+            state=self.state.value,
+            databases=len(self.databases_open),
+            transactions=len(self.sessions),
+            reads=self.reads.requests + self.scans.requests,
+            writes=self.writes.requests,
+            commits=self.commits,
+            pending=self.pending,
+            checkpoints=self.upkeep.checkpoints,
+        )
+
+    async def stat(self) -> EnvironmentStat:
+        """Return libdb's own counts, of all processes: cache, log, locks, transactions."""
+        return await self.run("stat", environment_stat, self.handle)
+
+
+def _place(name: str | None, file: str | None, *, in_memory: bool) -> Place:
+    if name is not None:
         check_name(name)
-        if type != "btree":
-            raise ValueError(f"the type of a database is 'btree', not {type!r}")
-        return Opening(lambda: self._open_database(name, create=create))
+    if file is not None:
+        check_file(file)
+    if in_memory:
+        if file is not None or name is None:
+            raise ValueError("a database in memory has a name and no file")
+        return Place(name, None)
+    if file is not None:
+        return Place(name, file)
+    if name is None:
+        raise ValueError("a database needs a name or a file")
+    return Place(None, _file_of(name))
 
-    async def _open_database(self, name: str, *, create: bool) -> Database:
-        title = f"database {name!r} in {self.path!r}"
-        self._check("open", title)
-        self._usage.enter()
-        # The job of its own task, so that closing the environment waits for it even when the caller is cancelled.
-        discard = partial(self._home.close_database, title=title)
-        job = self._lane.submit_nowait(self._home.open_database, name, title, create, on_discard=discard)
-        job.add_done_callback(lambda _: self._usage.leave())
-        handle = await job
-        database = Database(self, name, title, handle)
-        self._databases[id(database)] = database
-        return database
 
-    async def close_database(self, database: Database) -> None:
-        """Close the handle of `database`, in which nothing runs any more. For `Database.aclose`."""
-        try:
-            await self._on_worker(self._home.close_database, database.handle, database.title)
-        finally:
-            self._databases.pop(id(database), None)
+def _file_of(name: str) -> str:
+    return f"{name}.db"
 
-    def _check(self, doing: str, of: str) -> None:
-        if self.state is not State.OPEN:
-            raise errors.Closed(doing=doing, of=of, detail=f"environment {self.path!r} is {self.state.value}")
-        if asyncio.get_running_loop() is not self._loop:
-            raise errors.Misuse(doing=doing, of=of, detail="the environment was opened on another event loop")
 
-    def _wrote(self, batch: list[Request]) -> None:
-        self._since_checkpoint += sum(request.size for request in batch)
-        if self._since_checkpoint < CHECKPOINT_BYTES or self._checkpointing or self.state is not State.OPEN:
-            return
-        self._since_checkpoint = 0
-        try:
-            job = self._pool.submit_nowait(self._home.checkpoint)
-        except Closed:
-            return  # the pool is going away; the log has everything
-        self._checkpointing = True
-        self._usage.enter()
-        job.add_done_callback(self._checkpointed)
-
-    def _checkpointed(self, job: asyncio.Future[None]) -> None:
-        self._checkpointing = False
-        self._usage.leave()
-        if job.cancelled():
-            return
-        error = job.exception()
-        if error is None:
-            self._checkpoints += 1
-        else:
-            # Not a caller's error: what was acknowledged is in the log. The next CHECKPOINT_BYTES try again.
-            logger.warning("checkpoint failed, the log grows until one succeeds: %s", error)
-
-    async def aclose(self) -> None:
-        """Finish what was asked for, close the databases, write a checkpoint, close the environment. Idempotent.
-
-        A cancel leaves the closing to go on in the background. Raises what the checkpoint raised (a full disk, say);
-        the environment is closed all the same, and the next open recovers. Raises `PoolClosed` and stays open when
-        the pool was closed without waiting for a call that is inside libdb.
-        """
-        if self._closing is None:
-            self._check_loop()
-            self.state = State.CLOSING
-            self._closing = self._loop.create_task(self._close())
-        await asyncio.shield(self._closing)
-
-    async def _on_worker(self, close: Callable[[*Ts], None], *args: *Ts) -> None:
-        """Run a closing step on the lane, or, when the pool was closed before us, on a worker made for it."""
-        try:
-            return await self._lane.run(close, *args)
-        except PoolClosed as exc:
-            # A job that the pool left behind may be inside libdb, and closing under it would crash the process.
-            if exc.maybe_applied or any(g.left_behind for g in (self.writes, self.reads, self.scans)):
-                raise
-        rescue = Pool(max_workers=1)
-        try:
-            return await rescue.run(close, *args)
-        finally:
-            await rescue.aclose()
-
-    def _check_loop(self) -> None:
-        if asyncio.get_running_loop() is not self._loop:
-            raise errors.Misuse(doing="close", of=f"environment {self.path!r}", detail="opened on another event loop")
-
-    async def _close(self) -> None:
-        await self._usage.idle()  # databases that are being opened come first: they are to be closed too
-        # One by one, each after its own work has ended; libdb wants every database closed before its environment.
-        failures: list[Exception] = []
-        for database in list(self._databases.values()):
-            try:
-                await database.aclose()
-            except errors.Error as exc:
-                failures.append(exc)  # libdb has given the handle up: the rest can and must be closed
-        try:
-            await self._on_worker(self._home.close)
-        finally:
-            self.state = State.CLOSED
-            await self._lane.aclose()
-        if failures:
-            raise failures[0]
+_CLASSES: dict[str, Callable[..., Any]] = {"recno": RecordDatabase, "queue": Queue, "heap": Heap}

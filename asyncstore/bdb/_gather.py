@@ -5,8 +5,12 @@ operation first goes to a list; at the end of the tick the list travels to a wor
 back in one wake-up. While `width` batches are under way the list grows, so the busier the program, the larger the
 batches. A batch that writes is one transaction, which is what makes group commit.
 
-The list has no bound of its own: every entry has a caller that waits for it, so it is as long as there are waiting
-tasks.
+A request that met a lock comes back undone (`again`). It goes to a second list, and from there into a later batch,
+until the lock is had or its time is up. So no worker waits for what a caller's open transaction has locked, and a lock
+that is never given up costs a `LockTimeout`, not a program that hangs.
+
+The lists have no bound of their own: every entry has a caller that waits for it, so they are as long as there are
+waiting tasks.
 """
 
 from __future__ import annotations
@@ -27,13 +31,17 @@ __all__ = ("Gatherer",)
 POOL_FULL_PAUSE = (
     0.002  # seconds until a batch that a full pool refused is offered again: about one job's time; arbitrary
 )
+AGAIN_PAUSE = 0.0005  # seconds until a lock is asked for again; about a group's flush; doubled while nothing is had
+AGAIN_PAUSE_MAX = 0.02  # a lock that is kept for seconds is asked for 50 times in each: 0.2 % of a processor
 
 
 class Gatherer:
     """Hands requests to `target` in batches that `work` carries out on a worker, at most `width` batches at a time.
 
     Used on one loop's thread only. `work` stores the outcome in each request and raises nothing that belongs to a
-    single one.
+    single one. `patience` is how long, in seconds, a request waits for a lock. With `ordered` what met a lock comes
+    first in the next batch, whatever triggers that; without it, only after a pause. `waits` tells that the worker
+    itself waits for locks, so that no pause is needed.
     """
 
     def __init__(
@@ -44,6 +52,9 @@ class Gatherer:
         width: int,
         max_requests: int,
         max_bytes: int,
+        patience: float,
+        ordered: bool = False,
+        waits: bool = False,
         returned: Callable[[list[Request]], None] | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
@@ -52,25 +63,65 @@ class Gatherer:
         self._width = width
         self._max_requests = max_requests
         self._max_bytes = max_bytes
+        self._patience = patience
+        self._ordered = ordered
+        self._waits = waits
         self._on_returned = returned
         self._waiting: deque[Request] = deque()
-        self._running = 0
+        self._later: deque[Request] = deque()  # met a lock
+        self._timer: asyncio.TimerHandle | None = None
+        self._pause = AGAIN_PAUSE
+        self._inside: list[list[Request]] = []  # the batches that are on workers
         self._scheduled = False
         self.batches = 0  # handed over so far
         self.requests = 0
         self.left_behind = False  # the pool closed without waiting for a batch: it may still be inside libdb
+        self.failure: errors.Error | None = None  # why nothing more is handed over; set by `fail`
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._waiting) + len(self._later)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a batch is on a worker."""
+        return bool(self._inside)
 
     def add(self, request: Request) -> asyncio.Future[Any]:
         """Take `request` and return the future of its outcome."""
-        request.database.usage.enter()
+        request.owner.usage.enter()
         request.future = self._loop.create_future()
         self._waiting.append(request)
-        if not self._scheduled and self._running < self._width:
+        if not self._scheduled and len(self._inside) < self._width:
             self._schedule()
         return request.future
+
+    def hurry(self) -> None:
+        """Ask again at once for the locks that were not had: somebody has just given some up."""
+        if self._later and self._timer is not None:
+            self._timer.cancel()
+            self._come_back()
+
+    def fail(self, failure: errors.Error) -> None:
+        """End everything with `failure`, also what is inside a worker: it may never come back from there."""
+        self.failure = failure
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for request in (*self._later, *self._waiting):
+            self._end(request, self._broken(request))
+        self._later.clear()
+        self._waiting.clear()
+        for batch in self._inside:
+            for request in batch:
+                if request.future is not None and not request.future.done():
+                    error = self._broken(request)
+                    error.maybe_applied = True
+                    request.future.set_exception(error)
+
+    def _broken(self, request: Request) -> errors.Error:
+        assert self.failure is not None, "only called after fail"
+        kind, detail = type(self.failure), self.failure.detail
+        return kind(doing=request.operation.name, of=request.owner.title, detail=detail)
 
     def _schedule(self) -> None:
         # call_soon, not at once: the other tasks that are ready in this tick, and those that an earlier batch has
@@ -80,10 +131,14 @@ class Gatherer:
 
     def _hand_over(self) -> None:
         self._scheduled = False
-        while self._running < self._width:
+        while len(self._inside) < self._width:
             batch = self._take()
             if not batch:
                 return
+            if self.failure is not None:
+                for request in batch:
+                    self._end(request, self._broken(request))
+                continue
             try:
                 job = self._target.submit_nowait(self._work, batch)
             except WouldBlock:
@@ -96,12 +151,15 @@ class Gatherer:
                 continue
             for request in batch:
                 request.handed_over = True
-            self._running += 1
+            self._inside.append(batch)
             self.batches += 1
             self.requests += len(batch)
             job.add_done_callback(partial(self._returned, batch))
 
     def _take(self) -> list[Request]:
+        if self._ordered and self._later and self._waiting:
+            self._waiting.extendleft(reversed(self._later))
+            self._later.clear()
         batch: list[Request] = []
         size = 0
         while self._waiting and len(batch) < self._max_requests:
@@ -109,15 +167,15 @@ class Gatherer:
             if batch and size + request.size > self._max_bytes:
                 break
             self._waiting.popleft()
-            if request.future is None or request.future.cancelled():
-                request.database.usage.leave()  # cancelled before it was handed over: nothing happens
+            if request.future is None or request.future.done():
+                request.owner.usage.leave()  # cancelled before it was handed over: nothing happens
                 continue
             batch.append(request)
             size += request.size
         return batch
 
     def _returned(self, batch: list[Request], job: asyncio.Future[None]) -> None:
-        self._running -= 1
+        self._inside.remove(batch)
         if job.cancelled():
             # Only a loop that is being torn down cancels a future that nobody else holds.
             self._settle(batch, asyncio.CancelledError())
@@ -127,30 +185,62 @@ class Gatherer:
             self._on_returned(batch)
         if self._waiting and not self._scheduled:
             self._schedule()
+        elif self._later and self._timer is None:
+            self._timer = self._loop.call_later(0 if self._waits else self._pause, self._come_back)
+            self._pause = min(2 * self._pause, AGAIN_PAUSE_MAX)
+
+    def _come_back(self) -> None:
+        self._timer = None
+        self._waiting.extendleft(reversed(self._later))
+        self._later.clear()
+        if self._waiting and not self._scheduled:
+            self._scheduled = True
+            self._hand_over()
 
     def _settle(self, batch: list[Request], failure: BaseException | None) -> None:
         self.left_behind |= isinstance(failure, PoolClosed) and failure.maybe_applied
+        again = 0
         for request in batch:
-            request.database.usage.leave()
-            future = request.future
-            if future is None or future.done():
+            if failure is None and request.again and self._to_be_done_again(request):
+                again += 1
                 continue
-            error = request.error if failure is None else _failed(request, failure)
-            if error is not None:
-                future.set_exception(error)
-            else:
-                future.set_result(request.result)
+            self._end(request, request.error if failure is None else _failed(request, failure))
+        if again < len(batch):
+            self._pause = AGAIN_PAUSE
+
+    def _to_be_done_again(self, request: Request) -> bool:
+        if self.failure is not None or request.future is None or request.future.done():
+            return False
+        if request.error is not None:  # it met the lock itself; without one it stood behind such a one
+            now = self._loop.time()
+            if request.deadline is None:
+                request.deadline = now + self._patience
+            if now >= request.deadline:
+                return False
+        request.again, request.error, request.handed_over = False, None, False
+        self._later.append(request)
+        return True
+
+    def _end(self, request: Request, error: BaseException | None) -> None:
+        request.owner.usage.leave()
+        future = request.future
+        if future is None or future.done():
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(request.result)
 
 
 def _failed(request: Request, failure: BaseException) -> BaseException:
     """Return the error of one request of a batch that failed as a whole: one object each, for its traceback."""
-    doing = request.operation.value
+    doing = request.operation.name
     error: BaseException
     if isinstance(failure, (Closed, asyncio.CancelledError)):
-        error = errors.Closed(doing=doing, of=request.subject, detail=f"its worker pool is gone: {failure}")
+        error = errors.Closed(doing=doing, of=request.owner.title, detail=f"its worker pool is gone: {failure}")
         error.maybe_applied = request.handed_over
     else:
-        error = Internal(f"{doing} {request.subject}: {failure!r}; please report it")
+        error = Internal(f"{doing} {request.owner.title}: {failure!r}; please report it")
         error.maybe_applied = request.handed_over
     error.__cause__ = failure
     return error

@@ -2,67 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from types import TracebackType
-from typing import Self
+from typing import Any, Generic, Self, TypeVar
 
 from asyncstore.bdb import errors
-from asyncstore.bdb._read import Scan
+from asyncstore.bdb._scan import Scan
 
-__all__ = ("Range",)
+__all__ = ("BATCH_BYTES", "FIRST_BATCH", "Range")
 
 FIRST_BATCH = 32  # records: a consumer that wants a few pays for few
 MAX_BATCH = 1024  # records: 1 ms of a worker's time; larger batches gain nothing measurable
 BATCH_BYTES = 256 * 1024  # bytes of keys and values, so that large records do not pile up in memory
 
-Fetch = Callable[[Scan], Awaitable[tuple[list[tuple[bytes, bytes]], bool]]]
+K = TypeVar("K", bytes, int)
 
 
-class Range:
+async def _nothing() -> None:
+    return None
+
+
+class Range(Generic[K]):
     """The records of a range as an async iterator of (key, value); made by `Database.range`.
 
     Each batch is read by a cursor of its own that is closed before the batch arrives, so that nothing is locked while
     the consumer works, and one that stops early has nothing to release. The price: what another writer commits behind
-    the last record fetched may be seen or not, batch by batch; every record is one that was committed.
+    the last record fetched may be seen or not, batch by batch; every record is one that was committed. In a
+    transaction the range has that transaction's isolation. Databases without an order of keys (hash, heap) are read
+    by one cursor, which is held until the end: leave them by ``async with`` or `aclose`.
 
     ``async with`` and `aclose` drop what was fetched ahead and end the iteration. Not for two tasks at once.
     """
 
-    __slots__ = (
-        "_after",
-        "_batch",
-        "_fetch",
-        "_fetching",
-        "_high",
-        "_left",
-        "_low",
-        "_more",
-        "_place",
-        "_reverse",
-        "_size",
-        "_title",
-    )
-
+    # Any: what is fetched has the keys of the database.
     def __init__(
-        self, fetch: Fetch, title: str, low: bytes, high: bytes | None, *, reverse: bool, limit: int | None
+        self,
+        fetch: Callable[[Scan], Awaitable[tuple[list[tuple[Any, bytes]], bool]]],
+        title: str,
+        plan: Scan,
+        *,
+        empty: bool,
+        limit: int | None,
+        close: Callable[[], Awaitable[None]] = _nothing,
     ) -> None:
         self._fetch = fetch
         self._title = title
-        self._low = low
-        self._high = high
-        self._reverse = reverse
+        self._plan = plan
         self._left = limit
-        self._after: bytes | None = None
-        self._batch: list[tuple[bytes, bytes]] = []
+        self._close = close
+        self._batch: list[tuple[K, bytes]] = []
         self._place = 0
-        self._size = FIRST_BATCH
-        self._more = (high is None or low < high) and limit != 0
+        self._more = not empty and limit != 0
         self._fetching = False
 
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> tuple[bytes, bytes]:
+    async def __anext__(self) -> tuple[K, bytes]:
         """Return the next record.
 
         Raises StopAsyncIteration at the end, `Closed` when the database was closed meanwhile, and the errors of a
@@ -76,25 +73,36 @@ class Range:
         self._place += 1
         return record
 
+    async def batches(self) -> AsyncIterator[list[tuple[K, bytes]]]:
+        """Yield the records a batch at a time, as lists: for bulk work, at half the cost of one by one."""
+        while self._more or self._place < len(self._batch):
+            if self._place >= len(self._batch):
+                await self._next_batch()
+            batch, self._batch, start, self._place = self._batch, [], self._place, 0
+            if batch:
+                yield batch[start:] if start else batch
+
     async def _next_batch(self) -> None:
         if self._fetching:
             raise errors.Misuse(doing="range", of=self._title, detail="two tasks iterate over one range")
-        records = self._size if self._left is None else min(self._size, self._left)
+        plan = self._plan
+        if self._left is not None and self._left < plan.records:
+            plan = replace(plan, records=self._left)
         self._fetching = True
         try:
-            plan = Scan(self._low, self._high, self._after, self._reverse, records, BATCH_BYTES)
             batch, more = await self._fetch(plan)
         finally:
             self._fetching = False
         if not self._more:
             return  # closed by another task while the batch was on its way
         self._batch, self._place = batch, 0
-        self._size = min(2 * self._size, MAX_BATCH)
         if self._left is not None:
             self._left -= len(batch)
         self._more = more and self._left != 0
         if batch:
-            self._after = batch[-1][0]
+            self._plan = replace(self._plan, after=plan.behind(batch), records=min(2 * self._plan.records, MAX_BATCH))
+        if not self._more:
+            await self._close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -105,6 +113,7 @@ class Range:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """End the iteration. Idempotent, waits for nothing."""
+        """End the iteration, and give up the cursor where there is one. Idempotent."""
         self._more = False
         self._batch, self._place = [], 0
+        await self._close()

@@ -1,105 +1,53 @@
-"""Reads, carried out in batches on a worker thread.
+"""Reads outside of transactions, carried out in batches on a worker thread.
 
-Reads take part in no transaction: each takes and gives back its own page locks, so that it never sees what is not
-committed. A read can still be chosen to give way in a deadlock (a page split makes writers wait for it); it is then
-simply made again.
+A batch reads in one transaction that waits for no lock (DB_TXN_NOWAIT) and keeps none (DB_READ_COMMITTED): it sees only
+what is committed. What is locked at that moment by a writer is read again a little later, so that a transaction left
+open stalls only those who ask for what it has locked, and blocks no worker. (A transaction for a batch costs nothing
+measurable: 1.0 us a get with it and without.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
+from asyncstore.bdb._callbacks import check_callbacks
 from asyncstore.bdb._library import LIBDB_ERRORS, db
-from asyncstore.bdb._request import Operation, Request
-from asyncstore.bdb._translate import DEADLOCK, code_of, translate
+from asyncstore.bdb._operations import UserError
+from asyncstore.bdb._request import Request
+from asyncstore.bdb._translate import DEADLOCK, NOT_GRANTED, code_of, translate
 
-__all__ = ("Scan", "read_all")
-
-T = TypeVar("T")
-
-DEADLOCK_TRIES = 20  # times a read gives way before its caller hears of it; each round somebody else gets on
+__all__ = ("Reader",)
 
 
-@dataclass(frozen=True, slots=True)
-class Scan:
-    """One batch of a range: the keys from `low` up to but not including `high` (None: to the end).
+class Reader:
+    """Carries out batches of reads; `handle` is the binding's environment. Any number of threads may be inside."""
 
-    At most `records` of them and `size` bytes. `after`, unless None, is the last key read: the batch begins behind it.
-    """
+    # Any: the handle is the binding's.
+    def __init__(self, handle: Any) -> None:
+        self._handle = handle
 
-    low: bytes
-    high: bytes | None
-    after: bytes | None
-    reverse: bool
-    records: int
-    size: int  # bytes; the record that reaches it is the batch's last
-
-
-def read_all(requests: list[Request]) -> None:
-    """Carry out every request and store its outcome in it. Runs on a worker thread."""
-    for request in requests:
-        handle = request.database.handle
+    def __call__(self, requests: list[Request]) -> None:
+        """Carry out every request and store its outcome in it."""
+        transaction = self._begin()
         try:
-            match request.operation:
-                case Operation.GET:
-                    request.result = _again(handle.get, request.key)
-                case Operation.EXISTS:
-                    request.result = _again(handle.exists, request.key)
-                case _:
-                    request.result = _again(_scan, (handle, request.argument))
-        except LIBDB_ERRORS as exc:
-            request.error = translate(exc, doing=request.operation.value, of=request.subject)
+            for request in requests:
+                try:
+                    request.result = request.operation.apply(request.owner.handle, transaction, request)
+                    if request.owner.guarded:
+                        check_callbacks(request)
+                except UserError as exc:
+                    request.error = exc.error
+                except LIBDB_ERRORS as exc:
+                    code = code_of(exc)
+                    request.error = translate(exc, doing=request.operation.name, of=request.owner.title)
+                    if code == NOT_GRANTED:
+                        request.again = True
+                    elif code == DEADLOCK:  # a transaction that waits for nothing is hardly ever chosen
+                        request.again = True
+                        transaction.abort()
+                        transaction = self._begin()
+        finally:
+            transaction.abort()  # nothing was changed, and an abort writes no log
 
-
-def _again(read: Callable[[Any], T], argument: Any) -> T:
-    tries = 0
-    while True:
-        try:
-            return read(argument)
-        except db.DBError as exc:
-            tries += 1
-            if code_of(exc) != DEADLOCK or tries == DEADLOCK_TRIES:
-                raise
-
-
-def _scan(handle_and_plan: tuple[Any, Scan]) -> tuple[list[tuple[bytes, bytes]], bool]:
-    """Return the records of one batch and whether the range may go on behind them."""
-    handle, plan = handle_and_plan
-    # The cursor lives inside this call only: held between batches it would hold a page lock for as long as the consumer
-    # dawdles, and writers with it.
-    cursor = handle.cursor()
-    try:
-        found: list[tuple[bytes, bytes]] = []
-        size = 0
-        record, step = _position(cursor, plan)
-        while record is not None and _inside(record[0], plan):
-            found.append(record)
-            size += len(record[0]) + len(record[1])
-            if len(found) >= plan.records or size >= plan.size:
-                return found, True
-            record = step()
-        return found, False
-    finally:
-        cursor.close()
-
-
-# Any: cursors and what they return are the binding's.
-def _position(cursor: Any, plan: Scan) -> tuple[Any, Callable[[], Any]]:
-    """Return the first record at or behind the plan's place (None: none there) and the call that yields the next."""
-    if not plan.reverse:
-        record = cursor.set_range(plan.low if plan.after is None else plan.after)
-        if record is not None and record[0] == plan.after:
-            record = cursor.next()
-        return record, cursor.next
-    bound = plan.high if plan.after is None else plan.after
-    if bound is None:
-        return cursor.last(), cursor.prev
-    # set_range stops at the first key >= bound; the one before it is the last key below.
-    record = cursor.prev() if cursor.set_range(bound) is not None else cursor.last()
-    return record, cursor.prev
-
-
-def _inside(key: bytes, plan: Scan) -> bool:
-    return key >= plan.low if plan.reverse else plan.high is None or key < plan.high
+    def _begin(self) -> Any:
+        return self._handle.txn_begin(None, db.DB_TXN_NOWAIT | db.DB_READ_COMMITTED)

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-__all__ = ("MAX_ITEM_BYTES", "after_prefix", "bounds", "check_bytes", "check_name")
+__all__ = (
+    "MAX_ITEM_BYTES",
+    "MAX_NUMBER",
+    "after_prefix",
+    "bounds",
+    "check_bytes",
+    "check_file",
+    "check_name",
+    "check_number",
+)
 
 MAX_ITEM_BYTES = 2**31 - 1  # bytes of one key or value: the binding passes lengths as C int
+MAX_NUMBER = 2**32 - 1  # of a record: db_recno_t
 MAX_NAME_BYTES = (
     200  # bytes of a database's name: file names end at 255 on Linux, and libdb adds to them while it renames
 )
@@ -37,6 +47,34 @@ def check_name(name: str) -> None:
         raise ValueError(f"a database's name has at most {MAX_NAME_BYTES} bytes in UTF-8, not {size}")
 
 
+def check_file(name: str) -> None:
+    """Raise TypeError or ValueError unless `name` can be a database's file: as `check_name`, and no log file's name."""
+    check_name(name)
+    if name.startswith("log."):
+        raise ValueError(f"names that begin with 'log.' belong to Berkeley DB: {name[:80]!r}")
+
+
+def check_number(number: int) -> None:
+    """Raise TypeError or ValueError unless `number` can be a record's number: libdb would wrap it at 32 bits."""
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise TypeError(f"a record number is an int, not {type(number).__name__}")
+    if not 1 <= number <= MAX_NUMBER:
+        raise ValueError(f"a record number is 1 to {MAX_NUMBER}, not {number}")
+
+
+def bounds(start: bytes | None, stop: bytes | None, prefix: bytes | None) -> tuple[bytes | None, bytes | None]:
+    """Return the first key of a range and the first key past it (None: no end) out of what the caller gave."""
+    for what, key in (("start", start), ("stop", stop), ("prefix", prefix)):
+        if key is not None:
+            check_bytes(what, key)
+    low, high = start, stop
+    if prefix:
+        end = after_prefix(prefix)
+        low = prefix if low is None else max(low, prefix)
+        high = end if high is None else high if end is None else min(high, end)
+    return low, high
+
+
 def after_prefix(prefix: bytes) -> bytes | None:
     r"""Return the least key greater than every key that begins with `prefix`; None when there is none.
 
@@ -45,17 +83,3 @@ def after_prefix(prefix: bytes) -> bytes | None:
     """
     stem = prefix.rstrip(b"\xff")
     return stem[:-1] + bytes([stem[-1] + 1]) if stem else None
-
-
-def bounds(start: bytes | None, stop: bytes | None, prefix: bytes | None) -> tuple[bytes, bytes | None]:
-    """Return the first key of a range and the first key past it (None: no end) out of what the caller gave."""
-    for what, key in (("start", start), ("stop", stop), ("prefix", prefix)):
-        if key is not None:
-            check_bytes(what, key)
-    low, high = start or b"", stop
-    if prefix:
-        end = after_prefix(prefix)
-        low = max(low, prefix)
-        if end is not None:
-            high = end if high is None else min(high, end)
-    return low, high

@@ -8,44 +8,59 @@ accesses.
 from __future__ import annotations
 
 import asyncio
-from enum import Enum
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from asyncstore.bdb._database import Database
+    from asyncstore.bdb._usage import Usage
 
-__all__ = ("Operation", "Request")
+__all__ = ("Operation", "Owner", "Request")
 
 
-class Operation(Enum):
-    """What is asked of a database."""
+class Owner(Protocol):
+    """What a request is made of: a database, a transaction."""
 
-    GET = "get"
-    EXISTS = "exists"
-    PUT = "put"
-    DELETE = "delete"
-    SCAN = "range"
+    title: str  # what an error message calls it; never a key or a value, which may be secret
+    usage: Usage
+    handle: Any  # the binding's
+    guarded: bool  # whether libdb calls functions of the caller's while it works on it
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Operation:
+    """What can be asked for: the name that error messages use, and how it is done.
+
+    `apply` is called with the owner's handle, the transaction it happens in and the request, on a worker; it returns
+    the result or raises.
+    """
+
+    name: str
+    apply: Callable[[Any, Any, Request], Any]
+    writes: bool = False
 
 
 class Request:
     """An operation with its arguments, its outcome and the future that its caller waits for."""
 
-    __slots__ = ("argument", "database", "error", "future", "handed_over", "key", "operation", "result", "size")
+    __slots__ = (
+        "again", "argument", "deadline", "error", "future", "handed_over", "key", "operation", "owner", "result",
+        "session", "size",
+    )  # fmt: skip
 
+    # Any: keys differ by access method; the argument and the result belong to the operation.
     def __init__(
-        self, database: Database, operation: Operation, key: bytes, argument: Any = None, size: int = 0
+        self, owner: Owner, operation: Operation, key: Any = None, argument: Any = None, size: int = 0
     ) -> None:
-        self.database = database
+        self.owner = owner
         self.operation = operation
         self.key = key
-        self.argument = argument  # Any: the value of a put, the plan of a scan
+        self.argument = argument
         self.size = size  # bytes of key and value together, by which groups are cut
+        self.session: Any = None  # the transaction that it is part of, if that was opened by a caller
         self.future: asyncio.Future[Any] | None = None
         self.handed_over = False
+        self.deadline: float | None = None  # of the loop's clock; set when a lock was not had the first time
+        self.again = False  # a lock was not had: nothing has happened, and it is to be done again
         self.result: Any = None
         self.error: BaseException | None = None
-
-    @property
-    def subject(self) -> str:
-        """What an error message calls the thing acted on. Never a key or a value: they may be secret."""
-        return self.database.title

@@ -8,12 +8,17 @@ from contextlib import contextmanager
 from asyncstore.bdb import errors
 from asyncstore.bdb._library import LIBDB_ERRORS
 
-__all__ = ("DEADLOCK", "code_of", "translate", "translated")
+__all__ = ("DEADLOCK", "NOT_GRANTED", "code_of", "translate", "translated")
 
 DEADLOCK = -30993  # DB_LOCK_DEADLOCK
+NOT_GRANTED = -30992  # DB_LOCK_NOTGRANTED
 
 # libdb answers EINVAL for these and tells them apart only by the number of the message, which is stable within 5.x.
-_DAMAGED = ("BDB0210",)  # metadata page checksum error
+_BY_MESSAGE: dict[str, type[errors.Error]] = {
+    "BDB0210": errors.Corrupt,  # metadata page checksum error
+    "BDB0102": errors.Deadlock,  # an operation of a transaction that gave way in a deadlock before
+    "BDB0111": errors.NotMaster,  # attempt to modify a read-only database: what a client of replication has
+}
 
 
 def code_of(exc: BaseException) -> int:
@@ -27,8 +32,7 @@ def translate(exc: BaseException, *, doing: str, of: str) -> errors.Error:
     code = code_of(exc)
     detail = str(exc.args[1]) if len(exc.args) > 1 else str(exc)
     kind = errors.Error.by_code.get(code) or (errors.IOFailure if code > 0 else errors.Error)
-    if any(number in detail for number in _DAMAGED):
-        kind = errors.Corrupt
+    kind = next((named for number, named in _BY_MESSAGE.items() if number in detail), kind)
     if code == 0 and "has been closed" in detail:
         kind = errors.Closed
     error = kind(doing=doing, of=of, code=code, detail=detail)

@@ -13,23 +13,30 @@ from asyncstore import errors as shared
 __all__ = (
     "AccessDenied",
     "AlreadyOpen",
+    "CallbackFailed",
     "Closed",
     "Corrupt",
     "Deadlock",
     "DiskFull",
     "Error",
     "FileExists",
+    "HandleDead",
     "IOFailure",
     "InUse",
     "InvalidArgument",
     "KeyEmpty",
     "KeyExists",
     "LockTimeout",
+    "LogBufferFull",
     "Misuse",
     "NeedsRecovery",
     "NoSuchFile",
     "NotFound",
+    "NotMaster",
+    "NotReplicated",
     "OutOfMemory",
+    "TransactionEnded",
+    "TransactionTimeout",
     "WrongVersion",
 )
 
@@ -81,6 +88,28 @@ class Misuse(Error, RuntimeError):
     """The call cannot be right: another event loop's object, or two tasks in one iterator."""
 
     sentence = "this is not possible here"
+
+
+class TransactionEnded(Misuse):
+    """The transaction was committed or aborted before, or gave way in a deadlock."""
+
+    sentence = "the transaction has ended"
+
+
+class TransactionTimeout(TransactionEnded, TimeoutError):
+    """The time that the transaction was given is over, and it has been undone."""
+
+    sentence = "the transaction took longer than it was given, and has been undone"
+    retryable = True
+
+
+class CallbackFailed(Error):
+    """A function of yours that libdb called (a key extractor, a comparison) raised; its exception is the cause.
+
+    The operation was undone.
+    """
+
+    sentence = "a function of the caller's failed, and the operation was undone"
 
 
 class AlreadyOpen(Error, shared.Busy):
@@ -182,6 +211,37 @@ class OutOfMemory(Error, MemoryError, codes=(system.ENOMEM,)):
     """
 
     sentence = "a table of the environment is full (locks, cache) or memory is short"
+
+
+class LogBufferFull(Error, codes=(-30991,)):
+    """A transaction does not fit into the log buffer of an environment in memory; it must be aborted.
+
+    The cure is smaller transactions or a larger `log_buffer`.
+    """
+
+    sentence = "the transaction is larger than the log buffer in memory"
+
+
+class NotMaster(Error, shared.Busy, codes=(-30975, -30978)):
+    """A write was sent to a site that is not the master of its replication group, or while there is none."""
+
+    sentence = "this site is not the master of its replication group"
+
+
+class NotReplicated(Error, TimeoutError):
+    """The write is committed here, but too few other sites acknowledged it in time (the acknowledgement policy).
+
+    It will be replicated unless this site is lost first: `maybe_applied` is true.
+    """
+
+    sentence = "committed here, but not acknowledged by as many sites as the policy asks for"
+    maybe_applied = True
+
+
+class HandleDead(Error, shared.Busy, codes=(-30984,)):
+    """A new master undid what this site had committed alone, so that its open databases have to be opened anew."""
+
+    sentence = "a change of masters has made the open database stale; open it again"
 
 
 class InvalidArgument(Error, ValueError, codes=(system.EINVAL,)):

@@ -56,7 +56,7 @@ async def test_a_closed_database_leaves_the_others_open(env, db):
 
 
 async def test_a_range_whose_database_is_closed_meanwhile_says_so(db, monkeypatch):
-    monkeypatch.setattr("asyncstore.bdb._range.FIRST_BATCH", 1)
+    monkeypatch.setattr("asyncstore.bdb._database.FIRST_BATCH", 1)
     await asyncio.gather(db.put(b"a", b""), db.put(b"b", b""))
     records = db.range()
     await anext(records)
@@ -148,17 +148,17 @@ async def test_an_environment_that_is_dropped_open_warns_and_can_be_opened_again
 
 
 async def test_no_call_into_libdb_is_made_on_the_loop_thread(tmp_path, monkeypatch):
-    from asyncstore.bdb import _commit, _environment, _handles
+    from asyncstore.bdb import _commit, _home, _read
 
     loop_thread = threading.get_ident()
     seen = []
     for owner, name in [
-        (_handles.Home, "__init__"),
-        (_handles.Home, "close"),
-        (_handles.Home, "open_database"),
+        (_home.Home, "__init__"),
+        (_home.Home, "close"),
+        (_home.Home, "open_database"),
         (_commit.Committer, "__call__"),
-        (_environment, "read_all"),
-        (_handles.Home, "close_database"),
+        (_read.Reader, "__call__"),
+        (_home.Home, "close_database"),
     ]:
         real = getattr(owner, name)
 
@@ -172,7 +172,7 @@ async def test_no_call_into_libdb_is_made_on_the_loop_thread(tmp_path, monkeypat
         await db.put(b"k", b"v")
         await db.get(b"k")
         assert [record async for record in db.range()]
-    assert set(seen) == {"__init__", "close", "open_database", "__call__", "read_all", "close_database"}
+    assert set(seen) == {"__init__", "close", "open_database", "__call__", "close_database"}
 
 
 async def test_a_pool_that_is_closed_first_turns_calls_into_errors_and_not_into_waiting(tmp_path):

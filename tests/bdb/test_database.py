@@ -113,8 +113,8 @@ async def test_bad_options_are_refused_at_once(tmp_path, arguments, error):
 
 
 async def test_an_unknown_type_of_database_is_refused_at_once(env):
-    with pytest.raises(ValueError, match="'btree', not 'hash'"):
-        env.database("x", type="hash")
+    with pytest.raises(ValueError, match="'heap', not 'tree'"):
+        env.database("x", type="tree")
 
 
 async def test_a_process_opens_an_environment_once(tmp_path, env):

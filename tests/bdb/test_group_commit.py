@@ -10,13 +10,13 @@ import textwrap
 
 import pytest
 
-from asyncstore.bdb import _commit, _environment
+from asyncstore.bdb import _commit, _core
 from asyncstore.bdb._library import db as libdb
 from tests.bdb.binding import bdb
 
 
 def flushes(env) -> int:
-    return env._home.handle.log_stat()["scount"]
+    return env.home.handle.log_stat()["scount"]
 
 
 async def test_writes_submitted_together_share_one_flush_of_the_log(env, db):
@@ -50,7 +50,7 @@ async def test_writes_of_one_tick_happen_in_the_order_of_the_calls(db):
 
 
 async def test_a_group_has_a_bound_in_requests_and_one_in_bytes(env, db, monkeypatch):
-    await asyncio.gather(*(db.put(b"%d" % i, b"x") for i in range(_environment.GROUP_REQUESTS + 1)))
+    await asyncio.gather(*(db.put(b"%d" % i, b"x") for i in range(_core.GROUP_REQUESTS + 1)))
     assert env.statistics().commits == 2
     env.writes._max_bytes = 1000
     await asyncio.gather(*(db.put(b"%d" % i, b"x" * 400) for i in range(4)))
@@ -114,7 +114,7 @@ async def test_a_real_deadlock_between_two_lockers_ends(env, db):
     """A transaction outside of ours holds one page and wants the other, a group wants them in the opposite order."""
     other = await env.database("other")
     await asyncio.gather(db.put(b"k", b""), other.put(b"k", b""))
-    handle = env._home.handle
+    handle = env.home.handle
     foreign = handle.txn_begin()
     db.handle.put(b"k", b"foreign", foreign)
     group = asyncio.gather(other.put(b"k", b"group"), db.put(b"k", b"group"))
@@ -195,7 +195,7 @@ async def test_a_cancelled_write_that_was_not_handed_over_does_not_happen(env, d
 
 async def test_a_cancelled_write_that_was_handed_over_says_that_it_may_have_happened(env, db):
     task = asyncio.ensure_future(db.put(b"k", b"v"))
-    while not env.writes._running:
+    while not env.writes.busy:
         await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError) as caught:
@@ -207,7 +207,7 @@ async def test_a_cancelled_write_that_was_handed_over_says_that_it_may_have_happ
 
 async def test_a_cancelled_write_does_not_take_its_group_with_it(env, db):
     tasks = [asyncio.ensure_future(db.put(b"%d" % i, b"x")) for i in range(20)]
-    while not env.writes._running:
+    while not env.writes.busy:
         await asyncio.sleep(0)
     for task in tasks[::2]:
         task.cancel()
@@ -218,7 +218,7 @@ async def test_a_cancelled_write_does_not_take_its_group_with_it(env, db):
 
 
 async def test_a_checkpoint_is_made_while_bytes_pile_up_and_drops_old_logs(env, db, monkeypatch, tmp_path):
-    monkeypatch.setattr(_environment, "CHECKPOINT_BYTES", 1_000_000)
+    env.upkeep._checkpoint_bytes = 1_000_000
     for i in range(60):
         await db.put(b"%d" % (i % 4), b"x" * 500_000)
     while not env.statistics().checkpoints:
@@ -229,8 +229,8 @@ async def test_a_checkpoint_is_made_while_bytes_pile_up_and_drops_old_logs(env, 
 
 
 async def test_a_failed_checkpoint_is_logged_and_tried_again(env, db, monkeypatch, caplog):
-    monkeypatch.setattr(_environment, "CHECKPOINT_BYTES", 1)
-    real, calls = type(env._home).checkpoint, []
+    env.upkeep._checkpoint_bytes = 1
+    real, calls = type(env.home).checkpoint, []
 
     def failing(home) -> None:
         calls.append(home)
@@ -238,7 +238,7 @@ async def test_a_failed_checkpoint_is_logged_and_tried_again(env, db, monkeypatc
             raise bdb.errors.DiskFull(doing="checkpoint", of="environment")
         real(home)
 
-    monkeypatch.setattr(type(env._home), "checkpoint", failing)
+    monkeypatch.setattr(type(env.home), "checkpoint", failing)
     while not env.statistics().checkpoints:
         await db.put(b"k", b"v")
     assert "checkpoint failed" in caplog.text

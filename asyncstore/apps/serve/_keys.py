@@ -58,7 +58,7 @@ class Keys:
         self._environment = environment
         self._read_only = read_only
         self._max_value = max_value
-        self._databases: dict[str, asyncio.Future[bdb.Database]] = {}
+        self._databases: dict[str, asyncio.Future[bdb.Database[bytes]]] = {}
         self._locks = [asyncio.Lock() for _ in range(_STRIPES)]
 
     @property
@@ -107,7 +107,7 @@ class Keys:
             case _:
                 return self._get(request, database, name)
 
-    async def _open(self, name: str, *, create: bool) -> bdb.Database:
+    async def _open(self, name: str, *, create: bool) -> bdb.Database[bytes]:
         """Return the database `name`; requests that ask at the same time share one opening."""
         opening = self._databases.get(name)
         if opening is None:
@@ -119,7 +119,7 @@ class Keys:
             self._databases[name] = opening
         return await asyncio.shield(opening)
 
-    async def _open_database(self, name: str) -> bdb.Database:
+    async def _open_database(self, name: str) -> bdb.Database[bytes]:
         assert self._environment is not None  # answer() has looked
         try:
             return await self._environment.database(name)
@@ -164,7 +164,7 @@ class Keys:
                 raise HTTPError(404, "there is no such key")
         return Response(204)
 
-    async def _check(self, request: Request, store: bdb.Database, key: bytes) -> bytes | None:
+    async def _check(self, request: Request, store: bdb.Database[bytes], key: bytes) -> bytes | None:
         """Return the present value of `key` once the conditions of `request` hold for it."""
         current = await store.get(key)
         if evaluate(request, _validators(current)) is not Verdict.PROCEED:

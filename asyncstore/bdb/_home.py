@@ -1,0 +1,256 @@
+"""An environment's handle: opening, closing and what is done to it as a whole. Blocking calls, made on worker threads.
+
+Guarantees
+- an environment that a process died in is recovered while it is opened (DB_REGISTER notices, DB_RECOVER mends);
+- whatever fails half-way leaves no handle open.
+
+Assumes
+- one handle per environment and process: libdb's registry is a file lock, which POSIX gives up when any descriptor of
+  the file is closed. `_homes` refuses a second one before libdb is reached.
+- an open environment is not used across os.fork().
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from asyncstore.bdb import errors
+from asyncstore.bdb._layout import Layout, Place, open_handle
+from asyncstore.bdb._library import LIBDB_ERRORS, db
+from asyncstore.bdb._registry import Registry
+from asyncstore.bdb._rep_events import Events
+from asyncstore.bdb._settings import LOG_BUFFER, MEMORY_LOG_BUFFER, Settings
+from asyncstore.bdb._translate import translated
+
+__all__ = ("Home",)
+
+LOCK_QUANTUM = 0.1  # seconds that libdb waits for a lock before the caller's patience is looked at
+
+_homes: set[tuple[int, int]] = set()  # (device, inode) of each home that this process has open
+_homes_lock = threading.RLock()  # re-entrant: Environment.__del__ may run in the middle of any allocation
+
+
+class Home:
+    """An open environment's handle and its place in `_homes`. Every method runs on a worker thread."""
+
+    __slots__ = ("_identity", "_registry", "events", "handle", "settings")
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._identity: tuple[int, int] | None = None
+        self._registry: Registry | None = None
+        self.events = Events()
+        with translated("open", settings.title):
+            self._identity = None if settings.home is None else _claim(settings, settings.home)
+            try:
+                self.handle = _open_environment(settings, self.events)
+                self._watch_registry()
+            except BaseException:
+                self.release()
+                raise
+
+    def _watch_registry(self) -> None:
+        settings = self.settings
+        if settings.home is None or settings.private or settings.replication is not None:
+            return
+        try:
+            self._registry = Registry(settings.home)
+        except OSError as exc:
+            self.handle.close()
+            raise errors.IOFailure(doing="open", of=settings.title, code=exc.errno or 0, detail=str(exc)) from exc
+
+    def release(self) -> None:
+        """Let this process open the home again."""
+        if self._identity is not None:
+            with _homes_lock:
+                _homes.discard(self._identity)
+
+    def close(self) -> None:
+        """Write a checkpoint, so that the next open has nothing to recover, and close the environment."""
+        with translated("close", self.settings.title):
+            try:
+                if self.settings.home is not None:
+                    self.handle.txn_checkpoint(0, 0, db.DB_FORCE)
+            finally:
+                self.abandon()
+
+    def abandon(self) -> None:
+        """Close without a checkpoint."""
+        try:
+            self.handle.close()
+        finally:
+            if self._registry is not None:
+                self._registry.close()
+            self.release()
+
+    def checkpoint(self) -> None:
+        """Write all that committed into the database files, and drop the log files that recovery does not need."""
+        with translated("checkpoint", self.settings.title):
+            self.handle.txn_checkpoint(0, 0, 0)
+
+    def break_lock_waits(self) -> int:
+        """End the waits for locks that have lasted for `LOCK_QUANTUM`, for libdb has no clock; return how many."""
+        with translated("detect", self.settings.title):
+            return int(self.handle.lock_detect(db.DB_LOCK_EXPIRE))
+
+    def verdict(self) -> str | None:
+        """Say why the environment cannot be used any more, None if it can; see `Registry`."""
+        return None if self._registry is None else self._registry.verdict()
+
+    # Any: the handle is the binding's.
+    def open_database(self, place: Place, layout: Layout, create: bool, title: str) -> Any:  # noqa: FBT001 - a job's
+        """Open a database and return its handle."""
+        settings = self.settings
+        with translated("open", title):
+            return open_handle(
+                self.handle,
+                place,
+                layout,
+                create=create and not self.read_only(),
+                encrypted=settings.password is not None,
+                read_only=False,
+                title=title,
+            )
+
+    def database_names(self, place: Place) -> list[str]:
+        """Return the names of the databases in a file."""
+        title = f"file {place.file!r} in {self.settings.home!r}"
+        with translated("list", title):
+            handle = open_handle(
+                self.handle, place, Layout(type=None), create=False, encrypted=self.settings.password is not None,
+                read_only=True, title=title,
+            )  # fmt: skip
+            try:
+                return [name.decode() for name in handle.keys()]  # noqa: SIM118 - the binding's, no dict
+            finally:
+                handle.close(db.DB_NOSYNC)
+
+    def remove_database(self, place: Place) -> None:
+        """Delete a database, waiting for no lock."""
+        self._in_transaction("remove", place, lambda txn: self.handle.dbremove(place.file, place.name, txn))
+
+    def rename_database(self, place: Place, target: str) -> None:
+        """Rename a database, waiting for no lock."""
+        self._in_transaction("rename", place, lambda txn: self.handle.dbrename(place.file, place.name, target, txn))
+
+    # Any: what a transaction of the binding is.
+    def _in_transaction(self, doing: str, place: Place, work: Callable[[Any], object]) -> None:
+        # libdb waits without end for a lock on the file that an open handle holds, also one of this process.
+        title = f"database {place.name or place.file!r} in {self.settings.home!r}"
+        try:
+            with translated(doing, title):
+                txn = self.handle.txn_begin(None, db.DB_TXN_NOWAIT)
+                try:
+                    work(txn)
+                except BaseException:
+                    txn.abort()
+                    raise
+                txn.commit(db.DB_TXN_SYNC)
+        except errors.LockTimeout as exc:
+            raise errors.InUse(doing=doing, of=title, detail="somebody has it open") from exc
+
+    def flush_log(self) -> None:
+        """Write the log to the disk."""
+        with translated("flush", self.settings.title):
+            self.handle.log_flush()
+
+    def archive_logs(self, remove: bool) -> list[str]:  # noqa: FBT001 - a job takes no keywords
+        """Return the paths of log files that recovery no longer needs."""
+        with translated("archive", self.settings.title):
+            found = [os.fsdecode(name) for name in self.handle.log_archive(db.DB_ARCH_ABS)]
+        for name in found if remove else ():
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name)
+        return found
+
+    def trickle(self, percent: int) -> int:
+        """Write pages until `percent` of the cache is clean; return how many."""
+        with translated("trickle", self.settings.title):
+            return int(self.handle.memp_trickle(percent))
+
+    def read_only(self) -> bool:
+        """Whether this is a client of replication, which changes nothing by itself."""
+        if self.settings.replication is None:
+            return False
+        return bool(self.handle.rep_stat()["status"] != db.DB_REP_MASTER)
+
+    def close_database(self, handle: Any, title: str) -> None:
+        """Close a database's handle; libdb gives it up even when this raises."""
+        with translated("close", title):
+            # Without NOSYNC every close would write the database's pages; the log has them, the checkpoint writes them.
+            handle.close(db.DB_NOSYNC)
+
+
+def _claim(settings: Settings, home: str) -> tuple[int, int]:
+    """Make the home when that is wanted, and enter it in `_homes`."""
+    try:
+        if settings.create:
+            Path(home).mkdir(parents=True, exist_ok=True)
+            if settings.log_dir is not None:
+                Path(home, settings.log_dir).mkdir(parents=True, exist_ok=True)
+        info = os.stat(home)
+    except OSError as exc:
+        kind = errors.Error.by_code.get(exc.errno or 0, errors.IOFailure)
+        raise kind(doing="open", of=settings.title, code=exc.errno or 0) from exc
+    identity = (info.st_dev, info.st_ino)
+    with _homes_lock:
+        if identity in _homes:
+            raise errors.AlreadyOpen(doing="open", of=settings.title)
+        _homes.add(identity)
+    return identity
+
+
+def _open_environment(settings: Settings, events: Events) -> Any:
+    handle = db.DBEnv()
+    try:
+        _configure(handle, settings)
+        events.attach(handle)
+        if settings.replication is not None:
+            from asyncstore.bdb import _replication
+
+            _replication.configure(handle, settings.replication)
+        parts = db.DB_INIT_MPOOL | db.DB_INIT_TXN | db.DB_INIT_LOG | db.DB_INIT_LOCK | db.DB_THREAD | db.DB_CREATE
+        if settings.home is None:
+            handle.open(None, parts | db.DB_PRIVATE)
+        elif settings.private:
+            handle.open(settings.home, parts | db.DB_PRIVATE | db.DB_RECOVER)
+        elif settings.replication is not None:
+            handle.open(settings.home, parts | db.DB_INIT_REP | db.DB_RECOVER)
+        else:
+            handle.open(settings.home, parts | db.DB_REGISTER | db.DB_RECOVER)
+    except BaseException:
+        with contextlib.suppress(*LIBDB_ERRORS):  # the first error is the one to tell
+            handle.close()
+        raise
+    return handle
+
+
+def _configure(handle: Any, settings: Settings) -> None:
+    handle.set_cachesize(settings.cache_size >> 30, settings.cache_size & ((1 << 30) - 1))
+    in_memory = settings.home is None
+    handle.set_lg_bsize(settings.log_buffer or (MEMORY_LOG_BUFFER if in_memory else LOG_BUFFER))
+    if in_memory:
+        handle.log_set_config(db.DB_LOG_IN_MEMORY, 1)
+    else:
+        handle.set_lg_max(settings.log_file_size)
+        # The checkpoint drops the log files that recovery no longer needs; without this the log grows for ever.
+        handle.log_set_config(db.DB_LOG_AUTO_REMOVE, 0 if settings.keep_logs or settings.replication else 1)
+    if settings.log_dir is not None:
+        handle.set_lg_dir(settings.log_dir)
+    if settings.password is not None:
+        handle.set_encrypt(settings.password, db.DB_ENCRYPT_AES)
+    if settings.multiversion:
+        handle.set_flags(db.DB_MULTIVERSION, 1)
+    handle.set_tx_max(settings.max_transactions)
+    handle.set_lk_max_locks(settings.max_locks)
+    handle.set_lk_max_objects(settings.max_locks)
+    # A detector pass whenever a lock is not had at once; who has done the least gives way.
+    handle.set_lk_detect(db.DB_LOCK_MINWRITE)
+    # A wait that has lasted too long is told from a deadlock.
+    handle.set_flags(db.DB_TIME_NOTGRANTED, 1)
+    handle.set_timeout(int(LOCK_QUANTUM * 1e6), db.DB_SET_LOCK_TIMEOUT)
