@@ -5,6 +5,7 @@ records, and hands over to subscribers that do no more than pass it on (`loop.ca
 
 Guarantees
 - Each event is recorded and given to every subscriber once, on the thread where libdb reported it; no lock is held.
+  PANIC, which libdb repeats at every later call, only the first time.
 - Nothing is ever raised into libdb.
 - The handle of the environment refers to an `Events` weakly only. The binding's handle takes no part in garbage
   collection, so that a strong reference back to whoever owns both would keep all three for ever.
@@ -89,6 +90,7 @@ class Events:
         self._lock = threading.Lock()
         self._recent: deque[Event] = deque(maxlen=KEPT)
         self._commit = _Commit()
+        self._panicked = False
 
     def attach(self, handle: Any) -> None:
         """Have the binding's environment `handle` report here, for as long as this object is alive."""
@@ -125,6 +127,11 @@ class Events:
         """Record an event and give it to the subscribers, on the thread where it happened."""
         if kind is RepEvent.PERM_FAILED:
             self._commit.unacknowledged = True
+        elif kind is RepEvent.PANIC:
+            with self._lock:
+                known, self._panicked = self._panicked, True
+            if known:
+                return
         event = Event(kind, time.time(), site)
         if kind is not RepEvent.CONNECT_TRY_FAILED:
             self._recent.append(event)

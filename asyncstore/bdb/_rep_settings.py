@@ -29,7 +29,9 @@ _TIMES = (
     "heartbeat_monitor",
     "lease_timeout",
 )
-_OPTIONAL = frozenset({"full_election_timeout", "heartbeat_send", "heartbeat_monitor", "lease_timeout"})
+_OPTIONAL = frozenset(
+    {"checkpoint_delay", "full_election_timeout", "heartbeat_send", "heartbeat_monitor", "lease_timeout"}
+)
 _FLAGS = ("creator", "elections", "strict_two_site", "bulk", "delay_sync", "auto_init", "wait_for_sync")
 
 
@@ -50,9 +52,10 @@ class Replication:
       is right for every site; "client" waits for a master; "master" becomes master unasked and disturbs a group that
       has one already: then both step down and elect [DB_REP_ELECTION, DB_REP_CLIENT, DB_REP_MASTER].
     - `priority`: among sites with equally recent data the highest is elected; 0: never [DB_ENV->rep_set_priority].
-    - `acks`: which sites have to acknowledge a commit: "quorum" (so many that every later master has it, if a majority
-      elects it), "all", "all_available" (those connected), "all_peers" (those with a priority above 0), "one",
-      "one_peer", "none" [DB_REPMGR_ACKS_*]. All sites of a group have the same.
+    - `acks`: which sites have to acknowledge a commit: "quorum" (so many that a master elected later has it; none in a
+      group of two that is `strict_two_site`, where only both together elect), "all", "all_available" (those connected),
+      "all_peers" (those with a priority above 0), "one", "one_peer", "none" [DB_REPMGR_ACKS_*]. All sites of a group
+      have the same.
     - `ack_timeout`: how long a commit waits for them; then it stands here, and counts as not acknowledged
       [DB_REP_ACK_TIMEOUT].
     - `election_timeout`: how long an election waits for votes before it is decided without those that are missing
@@ -63,7 +66,9 @@ class Replication:
     - `heartbeat_send`: how often a master that has nothing to send says that it is there [DB_REP_HEARTBEAT_SEND];
       `heartbeat_monitor`: how long a client waits for it before it calls an election [DB_REP_HEARTBEAT_MONITOR]. Both
       or neither; without them a master whose machine or network died unannounced is not missed.
-    - `checkpoint_delay`: how long a master's checkpoint waits for clients to write theirs [DB_REP_CHECKPOINT_DELAY].
+    - `checkpoint_delay`: how long every checkpoint of a master's stands still, so that clients have written their own
+      pages by the time they apply it; None: not at all (libdb's own default is 30 s, which the last checkpoint before a
+      close would wait too) [DB_REP_CHECKPOINT_DELAY].
     - `elections`: hold them by itself when the master is lost [DB_REPMGR_CONF_ELECTIONS].
     - `strict_two_site`: in a group of two a lost master is not replaced, since the other cannot tell whether the master
       or the network died; False: it is, and the two may both be masters, of which one loses its commits
@@ -97,7 +102,7 @@ class Replication:
     election_timeout: float = 2.0
     election_retry: float = 2.0
     connection_retry: float = 5.0
-    checkpoint_delay: float = 30.0
+    checkpoint_delay: float | None = None
     full_election_timeout: float | None = None
     heartbeat_send: float | None = 1.0
     heartbeat_monitor: float | None = 5.0

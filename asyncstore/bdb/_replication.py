@@ -20,8 +20,6 @@ from asyncstore.bdb._rep_settings import Acks, Address, Replication, check_acks,
 
 __all__ = ("Role", "Site", "Status", "configure", "open_flags", "set_acks", "set_priority", "start", "status")
 
-NO_SITE = -2  # DB_EID_INVALID, which the binding does not export
-
 _ACKS: dict[str, int] = {
     "all": db.DB_REPMGR_ACKS_ALL,
     "all_available": db.DB_REPMGR_ACKS_ALL_AVAILABLE,
@@ -74,11 +72,11 @@ class Site:
 class Status:
     """Where a site stands.
 
-    `master` is the master's address, this site's own if it is that; None while none is known. `generation` grows with
-    each change of masters. `ready` says whether the site can be read with what the master had when they met: a client
-    has to catch up first. The counts run since the environment was created: `unacknowledged` commits and checkpoints,
-    `elections` held and `elections_won`, messages `queued` for slow sites and those `dropped` (which clients
-    ask for again), `connections_lost` and `connections_failed`, `transactions_applied` from a master.
+    `master` is the master's address, this site's own if it is that; None while none is known, or it is not connected.
+    `generation` grows with each change of masters. `ready` says whether the site can be read with what the master had
+    when they met: a client has to catch up first. The counts run since the environment was created: `unacknowledged`
+    commits and checkpoints, `elections` held and `elections_won`, messages `queued` for slow sites and those `dropped`
+    (which clients ask for again), `connections_lost` and `connections_failed`, `transactions_applied` from a master.
     """
 
     role: Role
@@ -114,6 +112,7 @@ def configure(handle: Any, settings: Replication) -> None:
     handle.rep_set_config(db.DB_REP_CONF_NOWAIT, not settings.wait_for_sync)
     if settings.lease_timeout is not None:
         handle.rep_set_config(db.DB_REP_CONF_LEASE, True)  # noqa: FBT003 - the binding takes it by position
+    handle.rep_set_timeout(db.DB_REP_CHECKPOINT_DELAY, 0)  # the one whose default is neither ours nor none
     for name, which in _TIMEOUTS.items():
         seconds = getattr(settings, name)
         if seconds is not None:
@@ -163,13 +162,14 @@ def status(handle: Any) -> Status:
     """Return where the site stands."""
     group, manager = handle.rep_stat(), handle.repmgr_stat()
     role = {db.DB_REP_MASTER: Role.MASTER, db.DB_REP_CLIENT: Role.CLIENT}.get(group["status"], Role.UNKNOWN)
+    sites = _sites(handle)
     return Status(
         role=role,
-        master=_address_of(handle, group["master"]),
+        master=_master(handle, role, group["master"], sites),
         generation=group["gen"],
         ready=role is Role.MASTER or bool(group["startup_complete"]),
         priority=group["env_priority"],
-        sites=_sites(handle),
+        sites=sites,
         unacknowledged=manager["perm_failed"],
         elections=group["elections"],
         elections_won=group["elections_won"],
@@ -186,15 +186,13 @@ def _sites(handle: Any) -> tuple[Site, ...]:
     return tuple(Site(eid, host, port, state == db.DB_REPMGR_CONNECTED) for eid, (host, port, state) in listed)
 
 
-def _address_of(handle: Any, eid: int) -> Address | None:
-    if eid == NO_SITE:
-        return None
+def _master(handle: Any, role: Role, eid: int, sites: tuple[Site, ...]) -> Address | None:
+    """Return the master's address. libdb goes on naming one that is lost until the next is elected."""
+    if role is not Role.MASTER:
+        return next(((site.host, site.port) for site in sites if site.number == eid and site.connected), None)
+    itself = handle.repmgr_site_by_eid(eid)
     try:
-        site = handle.repmgr_site_by_eid(eid)
-    except db.DBNotFoundError:  # the master has left the group since
-        return None
-    try:
-        host, port = site.get_address()
+        host, port = itself.get_address()
     finally:
-        site.close()
+        itself.close()
     return host, port
