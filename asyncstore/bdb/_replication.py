@@ -142,6 +142,9 @@ def start(handle: Any, settings: Replication) -> None:
     The very first time, a site that is not the creator asks `peers` to let it join: this takes as long as the master
     needs to hear of it, and raises DBRepUnavailError when no peer answers or none knows a master. Later starts return
     at once. Before a client's databases are opened, the event STARTUP_DONE has to come.
+
+    A second process in the same environment is not the site's own manager: it raises DBError with DB_REP_IGNORE, and
+    can use the databases all the same as long as the first one runs.
     """
     handle.repmgr_start(settings.threads, _START[settings.role])
 

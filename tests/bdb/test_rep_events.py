@@ -139,19 +139,29 @@ def test_an_unacknowledged_commit_is_known_to_its_thread_alone_until_it_is_asked
     from asyncstore.bdb._rep_events import RepEvent
 
     told: list[bool] = []
+    committed, asked = threading.Event(), threading.Event()
 
     def commit() -> None:
         events.begin_commit()
         events.record(RepEvent.PERM_FAILED, None)
+        committed.set()
+        asked.wait()
         told.append(events.take_unacknowledged())
         told.append(events.take_unacknowledged())
 
-    events.begin_commit()
     thread = threading.Thread(target=commit)
     thread.start()
+    committed.wait()
+    elsewhere = events.take_unacknowledged()
+    asked.set()
     thread.join()
+    assert elsewhere is False
     assert told == [True, False]
-    assert events.take_unacknowledged() is False
+
+
+def test_what_a_commit_before_met_is_forgotten_when_the_next_begins(events):
+    from asyncstore.bdb._rep_events import RepEvent
+
     events.record(RepEvent.PERM_FAILED, None)  # a checkpoint's, say
     events.begin_commit()
     assert events.take_unacknowledged() is False
