@@ -13,9 +13,11 @@ from asyncstore.bdb._environment import (
     Environment as Environment,
     open as open,  # noqa: A004 - `bdb.open` is the public name that users expect
 )
+from asyncstore.bdb._index import Index as Index, IndexCursor as IndexCursor
 from asyncstore.bdb._numbered import Heap as Heap, Queue as Queue, RecordDatabase as RecordDatabase
 from asyncstore.bdb._prepared import Prepared as Prepared
 from asyncstore.bdb._range import Range as Range
+from asyncstore.bdb._sequence import Sequence as Sequence, SequenceState as SequenceState
 from asyncstore.bdb._stat import (
     CacheStat as CacheStat,
     DatabaseStat as DatabaseStat,
@@ -28,7 +30,7 @@ from asyncstore.bdb._stat import (
 from asyncstore.bdb._transaction import Transaction as Transaction
 
 __all__ = (
-    "CacheStat", "CompactProgress", "Cursor", "Database", "DatabaseStat", "Environment", "EnvironmentStat",
-    "Heap", "LockStat", "LogStat", "Prepared", "Queue", "Range", "RecordDatabase", "Statistics",
-    "Transaction", "TransactionStat", "errors", "open",
+    "CacheStat", "CompactProgress", "Cursor", "Database", "DatabaseStat", "Environment", "EnvironmentStat", "Heap",
+    "Index", "IndexCursor", "LockStat", "LogStat", "Prepared", "Queue", "Range", "RecordDatabase", "Sequence",
+    "SequenceState", "Statistics", "Transaction", "TransactionStat", "errors", "open",
 )  # fmt: skip

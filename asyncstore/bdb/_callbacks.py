@@ -15,7 +15,15 @@ from asyncstore.bdb import errors
 from asyncstore.bdb._operations import UserError
 from asyncstore.bdb._request import Request
 
-__all__ = ("check_callbacks", "forget_failure", "guard_comparison", "guard_extractor")
+__all__ = (
+    "Comparison",
+    "Extractor",
+    "check_callbacks",
+    "forget_failure",
+    "guard_comparison",
+    "guard_extractor",
+    "index_keys",
+)
 
 Comparison = Callable[[bytes, bytes], int]
 # Any: primary keys are bytes or ints by access method.
@@ -58,6 +66,22 @@ def guard_comparison(compare: Comparison) -> Comparison:
     return guarded
 
 
+def index_keys(extract: Extractor, key: Any, value: bytes) -> list[bytes]:
+    """Return the index keys of a record, each once. Raises what `extract` raises, and TypeError for what is no key."""
+    found = extract(key, value)
+    if found is None:
+        return []
+    if isinstance(found, bytes):
+        return [found]
+    if isinstance(found, (str, bytearray, memoryview)) or not isinstance(found, Iterable):
+        raise TypeError(f"a key extractor returns bytes, several or None, not {type(found).__name__}")
+    keys = list(dict.fromkeys(found))
+    for one in keys:
+        if not isinstance(one, bytes):
+            raise TypeError(f"a key extractor returns bytes, several or None, not a {type(one).__name__} in it")
+    return keys
+
+
 def guard_extractor(extract: Extractor, none: int) -> Callable[[Any, bytes], Any]:
     """Return `extract` in the shape that the binding wants: bytes, a list of bytes, or `none` for no entry.
 
@@ -66,18 +90,10 @@ def guard_extractor(extract: Extractor, none: int) -> Callable[[Any, bytes], Any
 
     def guarded(key: Any, value: bytes) -> Any:
         try:
-            found = extract(key, value)
-            if found is None or found.__class__ is bytes:
-                return none if found is None else found
-            if isinstance(found, (str, bytearray, memoryview)):
-                raise TypeError(f"a key extractor returns bytes, several or None, not {type(found).__name__}")
-            keys = list(found)
-            for one in keys:
-                if not isinstance(one, bytes):
-                    raise TypeError(f"a key extractor returns bytes, several or None, not a {type(one).__name__} in it")
-            return list(dict.fromkeys(keys)) or none
+            keys = index_keys(extract, key, value)
         except Exception as exc:  # noqa: BLE001 - kept for the thread that made the operation
             _failure.error = _failure.error or exc
             return none
+        return keys[0] if len(keys) == 1 else keys or none
 
     return guarded

@@ -14,11 +14,11 @@ import sys
 import warnings
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar, TypeVarTuple
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
 from asyncstore.bdb import errors
+from asyncstore.bdb._catalogue import open_index_of, title_of
 from asyncstore.bdb._commit import Committer
-from asyncstore.bdb._database import Database, State
 from asyncstore.bdb._gather import Gatherer
 from asyncstore.bdb._home import Home
 from asyncstore.bdb._layout import Description, Layout, Place
@@ -28,10 +28,15 @@ from asyncstore.bdb._read import Reader
 from asyncstore.bdb._request import Request
 from asyncstore.bdb._session import Session, SessionState
 from asyncstore.bdb._settings import Durability, Settings, commit_flags
+from asyncstore.bdb._store import State, Store
 from asyncstore.bdb._transaction import Transaction
 from asyncstore.bdb._upkeep import Upkeep
 from asyncstore.bdb._usage import Usage
 from asyncstore.pool import Lane, Pool, PoolClosed
+
+if TYPE_CHECKING:
+    from asyncstore.bdb._database import Database
+    from asyncstore.bdb._index import Index, IndexTerms
 
 __all__ = ("Core",)
 
@@ -44,7 +49,8 @@ READ_JOBS = 4  # jobs of reads at a time: cached reads want few large batches, t
 TRANSACTION_WORKERS = 64  # transactions inside libdb at a time: most of them wait for locks or for the disk
 CLOSE_DEADLINE = 5.0  # seconds given to the closing of an environment in which a process died: a lock may be stuck
 
-D = TypeVar("D", bound=Database[Any])
+D = TypeVar("D", bound=Store[Any])
+K = TypeVar("K", bytes, int)
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 logger = logging.getLogger("asyncstore.bdb")
@@ -63,7 +69,7 @@ class Core:
         self.home = home
         self.handle = home.handle
         self.sessions: set[Session] = set()
-        self.databases_open: dict[int, Database[Any]] = {}  # by id: the same name may be open twice
+        self.databases_open: dict[int, Store[Any]] = {}  # by id: the same name may be open twice
         self._loop = asyncio.get_running_loop()
         self._pid = os.getpid()
         self._lane = lane
@@ -153,42 +159,15 @@ class Core:
 
     # Databases
 
-    def open_database(
-        self,
-        make: Callable[[Any, Description, Any], D],
-        name: str,
-        place: Place,
-        layout: Layout,
-        *,
-        create: bool,
-    ) -> Opening[D]:
-        """Return the opening of a database. For `_open_database`."""
-        return Opening(partial(self._open_database, make, name, place, layout, create))
-
-    async def _open_database(
-        self,
-        make: Callable[[Any, Description, Any], D],
-        name: str,
-        place: Place,
-        layout: Layout,
-        create: bool,  # noqa: FBT001 - bound by partial above
-    ) -> D:
-        title = f"database {name!r} in {self.title.removeprefix('environment ')}"
-        description = Description(name, title, layout, place)
-        handle = await self._opened(place, layout, create, title)
-        database = make(self, description, handle)
-        self.databases_open[id(database)] = database
-        return database
-
-    async def _opened(self, place: Place, layout: Layout, create: bool, title: str) -> Any:  # noqa: FBT001 - as above
+    async def opened(self, work: Callable[[], T], discard: Callable[[T], None], title: str) -> T:
+        """Open something on the lane, again while somebody has its file locked. For `_catalogue`."""
         deadline = self._loop.time() + self.settings.lock_timeout
         pause = 0.001
         while True:
             self.check_open("open", title)
             self._usage.enter()
             # The job of its own task, so that closing the environment waits for it even when the caller is cancelled.
-            discard = partial(self.home.close_database, title=title)
-            job = self._lane.submit_nowait(self.home.open_database, place, layout, create, title, on_discard=discard)
+            job = self._lane.submit_nowait(work, on_discard=discard)
             job.add_done_callback(lambda _: self._usage.leave())
             try:
                 return await job
@@ -198,7 +177,24 @@ class Core:
             await asyncio.sleep(pause)  # somebody has the file locked: one who creates, renames or removes it
             pause = min(2 * pause, 0.05)
 
-    async def close_database(self, database: Database[Any]) -> None:
+    def open_index(
+        self, primary: Database[K], name: str, place: Place, layout: Layout, terms: IndexTerms, *, create: bool
+    ) -> Opening[Index[K]]:
+        """Return the opening of an index. For `Database.associate`."""
+        description = Description(name, title_of(self, "index", name), layout, place)
+        return Opening(partial(open_index_of, self, primary, description, terms, create=create))
+
+    def enter(self, opened: D) -> D:
+        """Have what was opened closed with the environment, and return it."""
+        self.databases_open[id(opened)] = opened
+        return opened
+
+    async def close_handle(self, handle: Any, title: str) -> None:
+        """Close a handle of the binding's, in which nothing runs any more. For `Index`."""
+        if self._failure is None:
+            await self._on_worker(self.home.close_database, handle, title)
+
+    async def close_database(self, database: Store[Any]) -> None:
         """Close the handle of `database`, in which nothing runs any more. For `Database.aclose`."""
         try:
             if self._failure is None:

@@ -18,12 +18,13 @@ from asyncstore.bdb._scan import fill
 from asyncstore.bdb._usage import Usage
 
 if TYPE_CHECKING:
-    from asyncstore.bdb._database import Database
     from asyncstore.bdb._session import Session
+    from asyncstore.bdb._store import Store
 
 __all__ = ("Cursor",)
 
 K = TypeVar("K", bytes, int)
+R = TypeVar("R", bound=tuple[Any, ...])
 
 Position = Literal["first", "last", "new", "before", "after"]
 _POSITIONS = {
@@ -35,20 +36,20 @@ _POSITIONS = {
 }
 
 
-def _call(cursor: Cursor[Any], txn: Any, request: Request) -> Any:
+def _call(cursor: Cursor[Any, Any], txn: Any, request: Request) -> Any:
     """Call a function with the binding's cursor, which the first call opens. On a worker."""
     function: Callable[[Any], Any] = request.argument
     return function(cursor.opened(txn))
 
 
-def _close(cursor: Cursor[Any], _txn: Any, _request: Request) -> None:
+def _close(cursor: Cursor[Any, Any], _txn: Any, _request: Request) -> None:
     cursor.close_here()
 
 
 _CLOSE = Operation("close", _close)
 
 
-class Cursor(Generic[K]):
+class Cursor(Generic[K, R]):
     """A place in a database; made by `Database.cursor`, closed by `aclose`, ``async with`` or with its transaction.
 
     A fresh cursor stands nowhere: `next` goes to the first record, `previous` to the last. Every method that moves
@@ -59,8 +60,8 @@ class Cursor(Generic[K]):
     `Deadlock` and the other errors of `asyncstore.bdb.errors`. A cancelled call may have moved the cursor.
     """
 
-    def __init__(self, database: Database[K], session: Session, *, own: bool, rmw: bool) -> None:
-        self._database: Database[K] = database
+    def __init__(self, database: Store[K], session: Session, *, own: bool, rmw: bool) -> None:
+        self._database: Store[K] = database
         self._session: Session = session
         self._own: bool = own  # the session was made for this cursor alone
         self._rmw: int = db.DB_RMW if rmw else 0
@@ -82,9 +83,13 @@ class Cursor(Generic[K]):
         if self._cursor is None:
             if self._closed:
                 raise errors.Closed(doing="use", of=self.title)
-            self._cursor = self._database.handle.cursor(txn)
-            self._session.cursors.add(self)
+            self.adopt(self._database.handle.cursor(txn))
         return self._cursor
+
+    def adopt(self, cursor: Any) -> None:
+        """Take over a cursor of the binding's; for the worker that is inside."""
+        self._cursor = cursor
+        self._session.cursors.add(self)
 
     def close_here(self) -> None:
         """Close the binding's cursor; for the worker that is inside. Idempotent."""
@@ -103,72 +108,70 @@ class Cursor(Generic[K]):
         self._database.check_open(name)
         return await self._session.ask(Request(self, Operation(name, _call), None, function), self._database)
 
-    async def _move(self, name: str, *arguments: Any) -> tuple[K, bytes] | None:
+    async def _move(self, name: str, *arguments: Any) -> R | None:
         flags = self._rmw
-        found: tuple[K, bytes] | None = await self._run(
-            name, lambda cursor: getattr(cursor, name)(*arguments, flags=flags)
-        )
+        found: R | None = await self._run(name, lambda cursor: getattr(cursor, name)(*arguments, flags=flags))
         return found
 
-    async def first(self) -> tuple[K, bytes] | None:
+    async def first(self) -> R | None:
         """Go to the first record."""
         return await self._move("first")
 
-    async def last(self) -> tuple[K, bytes] | None:
+    async def last(self) -> R | None:
         """Go to the last record."""
         return await self._move("last")
 
-    async def next(self) -> tuple[K, bytes] | None:
+    async def next(self) -> R | None:
         """Go to the next record, duplicates included."""
         return await self._move("next")
 
-    async def previous(self) -> tuple[K, bytes] | None:
+    async def previous(self) -> R | None:
         """Go to the record before, duplicates included."""
         return await self._move("prev")
 
-    async def next_duplicate(self) -> tuple[K, bytes] | None:
+    async def next_duplicate(self) -> R | None:
         """Go to the next record if it has the same key."""
         return await self._move("next_dup")
 
-    async def previous_duplicate(self) -> tuple[K, bytes] | None:
+    async def previous_duplicate(self) -> R | None:
         """Go to the record before if it has the same key."""
         return await self._move("prev_dup")
 
-    async def next_key(self) -> tuple[K, bytes] | None:
+    async def next_key(self) -> R | None:
         """Go to the first record of the next key."""
         return await self._move("next_nodup")
 
-    async def previous_key(self) -> tuple[K, bytes] | None:
+    async def previous_key(self) -> R | None:
         """Go to the last record of the key before."""
         return await self._move("prev_nodup")
 
-    async def current(self) -> tuple[K, bytes] | None:
+    async def current(self) -> R | None:
         """Return the record that the cursor stands on; None when it has been deleted."""
         return await self._move("current")
 
-    async def seek(self, key: K) -> tuple[K, bytes] | None:
+    async def seek(self, key: K) -> R | None:
         """Go to the first record of `key`."""
         self._database.check_key(key)
         return await self._move("set", key)
 
-    async def seek_from(self, key: K) -> tuple[K, bytes] | None:
+    async def seek_from(self, key: K) -> R | None:
         """Go to the first record whose key is `key` or follows it. For btrees: other types have no order of keys."""
         self._database.check_key(key)
         return await self._move("set_range", key)
 
-    async def seek_pair(self, key: K, value: bytes) -> tuple[K, bytes] | None:
+    async def seek_pair(self, key: K, value: bytes) -> R | None:
         """Go to the record of exactly this key and value."""
         self._database.check_pair(key, value)
         return await self._move("get_both", key, value)
 
-    async def seek_pair_from(self, key: K, value: bytes) -> tuple[K, bytes] | None:
+    async def seek_pair_from(self, key: K, value: bytes) -> R | None:
         """Go to the first record of `key` whose value is `value` or follows it. For sorted duplicates."""
         self._database.check_pair(key, value)
         flags = self._rmw | db.DB_GET_BOTH_RANGE
-        found: tuple[K, bytes] | None = await self._run("seek_pair_from", lambda c: c.get(key, value, flags=flags))
+        found: R | None = await self._run("seek_pair_from", lambda c: c.get(key, value, flags=flags))
         return found
 
-    async def seek_number(self, number: int) -> tuple[K, bytes] | None:
+    async def seek_number(self, number: int) -> R | None:
         """Go to the record of this number, counted from 1. For btrees with `record_numbers`."""
         if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number < 1 << 32:
             raise ValueError(f"a record number is 1 to {(1 << 32) - 1}, not {number!r}")
@@ -184,14 +187,14 @@ class Cursor(Generic[K]):
         found: int = await self._run("count", lambda cursor: cursor.count())
         return found
 
-    async def fetch(self, count: int) -> list[tuple[K, bytes]]:
+    async def fetch(self, count: int) -> list[R]:
         """Return the next `count` records at most, in one hop; the cursor stands on the last. Empty: at the end."""
         if isinstance(count, bool) or not isinstance(count, int) or count < 1:
             raise ValueError(f"count is an int of at least 1, not {count!r}")
-        found: list[tuple[K, bytes]] = await self._run("fetch", lambda c: list(islice(iter(c.next, None), count)))
+        found: list[R] = await self._run("fetch", lambda c: list(islice(iter(c.next, None), count)))
         return found
 
-    async def fetch_batch(self, records: int, size: int) -> tuple[list[tuple[K, bytes]], bool]:
+    async def fetch_batch(self, records: int, size: int) -> tuple[list[R], bool]:
         """Return the next `records` at most, or `size` bytes of them, and whether there may be more."""
 
         def fetch(cursor: Any) -> tuple[list[tuple[Any, bytes]], bool]:
@@ -199,7 +202,7 @@ class Cursor(Generic[K]):
             more = fill(cursor.next, records, size, found)
             return found, more
 
-        batch: tuple[list[tuple[K, bytes]], bool] = await self._run("range", fetch)
+        batch: tuple[list[R], bool] = await self._run("range", fetch)
         return batch
 
     async def put(self, key: K, value: bytes, *, place: Position = "last") -> None:
@@ -230,13 +233,12 @@ class Cursor(Generic[K]):
         self._check_write("delete")
         await self._run("delete", lambda cursor: cursor.delete())
 
-    async def duplicate(self) -> Cursor[K]:
+    async def duplicate(self) -> Cursor[K, R]:
         """Return another cursor of the same transaction that stands on the same record."""
-        copy = Cursor(self._database, self._session, own=False, rmw=bool(self._rmw))
+        copy = type(self)(self._database, self._session, own=False, rmw=bool(self._rmw))
 
         def duplicate(cursor: Any) -> None:
-            copy._cursor = cursor.dup(db.DB_POSITION)
-            self._session.cursors.add(copy)
+            copy.adopt(cursor.dup(db.DB_POSITION))
 
         await self._run("duplicate", duplicate)
         return copy
@@ -249,7 +251,7 @@ class Cursor(Generic[K]):
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> tuple[K, bytes]:
+    async def __anext__(self) -> R:
         """Go to the next record and return it. Raises StopAsyncIteration at the end."""
         record = await self.next()
         if record is None:

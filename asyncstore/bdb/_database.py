@@ -2,44 +2,37 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterable, Callable, Iterable
-from enum import Enum
-from functools import cmp_to_key
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from asyncstore.bdb import _operations as ops, errors
 from asyncstore.bdb._compact import CompactProgress, compact
 from asyncstore.bdb._cursor import Cursor
+from asyncstore.bdb._index import IndexTerms
+from asyncstore.bdb._join import join
+from asyncstore.bdb._layout import Layout, place_of
 from asyncstore.bdb._many import put_many
-from asyncstore.bdb._range import BATCH_BYTES, FIRST_BATCH, Range
-from asyncstore.bdb._records import bounds, check_bytes, check_number
-from asyncstore.bdb._request import Operation, Request
+from asyncstore.bdb._range import Range, plan_range, whole
+from asyncstore.bdb._records import check_bytes, check_count, check_number
+from asyncstore.bdb._request import Request
 from asyncstore.bdb._scan import Scan, scan
-from asyncstore.bdb._stat import STAT, DatabaseStat
-from asyncstore.bdb._usage import Usage
+from asyncstore.bdb._sequence import CACHE, Sequence, Terms
+from asyncstore.bdb._store import Store
 
 if TYPE_CHECKING:
+    from asyncstore.bdb._callbacks import Comparison, Extractor
     from asyncstore.bdb._core import Core
+    from asyncstore.bdb._index import Index
     from asyncstore.bdb._layout import Description
+    from asyncstore.bdb._opening import Opening
     from asyncstore.bdb._transaction import Transaction
 
-__all__ = ("Database", "State")
+__all__ = ("Database",)
 
 K = TypeVar("K", bytes, int)
 
-MANY_KEYS = 256  # keys of a get_many that travel as one request
 
-
-class State(Enum):
-    """Where an environment or a database is: OPEN -> CLOSING (refuses work, ends what it has) -> CLOSED."""
-
-    OPEN = "open"
-    CLOSING = "closing"
-    CLOSED = "closed"
-
-
-class Database(Generic[K]):
+class Database(Store[K]):
     """A database of records; made by `Environment.database`, closed by `aclose` or with its environment.
 
     Keys are bytes, in `RecordDatabase` and `Queue` numbers from 1; values are bytes. Calls may overlap freely. Without
@@ -57,119 +50,18 @@ class Database(Generic[K]):
     environment's `lock_timeout`, and the errors of `asyncstore.bdb.errors` that libdb reports.
     """
 
-    any_key: Any = b""  # a key that a cursor's call must be given and ignores
-    closing_rank = 1  # those of lower rank are closed first
-
     # Any: the handle is the binding's.
     def __init__(self, environment: Core, description: Description, handle: Any) -> None:
-        layout = description.layout
-        self._environment = environment
-        self._loop = asyncio.get_running_loop()
-        self._closing: asyncio.Task[None] | None = None
-        self.name = description.name
-        self.title = description.title
-        self.handle = handle
-        self.layout = layout
-        self.place = description.place
-        self.guarded = layout.guarded
-        self.state = State.OPEN
-        self.usage = Usage()  # operations inside
-        self.holders = Usage()  # open transactions that have used it
-        self._order = None if layout.compare is None else cmp_to_key(layout.compare)
-        sorted_pairs = layout.duplicates == "sorted"
+        super().__init__(environment, description, handle)
+        self.indices: set[Index[K]] = set()
+        sorted_pairs = self.layout.duplicates == "sorted"
         self._put = ops.PUT_PAIR if sorted_pairs else ops.PUT
         self.put_many_operation = ops.PUT_PAIRS if sorted_pairs else ops.PUT_MANY
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.title} {self.state.value} busy={self.usage.busy}>"
-
-    @property
-    def type(self) -> str:
-        """The access method: "btree", "hash", "recno", "queue" or "heap"."""
-        return str(self.layout.type)
-
-    @property
-    def environment(self) -> Core:
-        """The environment that the database belongs to."""
-        return self._environment
-
-    # What a record may be. Any: what callers pass is not always what it should be, which is why it is checked.
-
-    def check_key(self, key: Any) -> None:
-        """Raise TypeError or ValueError unless `key` can be a key here."""
-        check_bytes("key", key)
-
-    def check_value(self, value: bytes) -> None:
-        """Raise TypeError or ValueError unless `value` can be a value here."""
-        check_bytes("value", value)
-
-    def check_record(self, key: Any, value: bytes) -> None:
-        """Raise TypeError or ValueError unless this can be stored."""
-        self.check_key(key)
-        self.check_value(value)
-
-    def check_pair(self, key: Any, value: bytes) -> None:
-        """Raise TypeError or ValueError unless this can be looked for."""
-        self.check_key(key)
-        check_bytes("value", value)
-
-    def check_writable(self, doing: str) -> None:
-        """Raise `Misuse` when nothing can be written through this object."""
-
-    # Reading
-
-    async def get(self, key: K, *, txn: Transaction | None = None) -> bytes | None:
-        """Return the value of `key`, None when there is none; of several values the first."""
-        self.check_key(key)
-        found: bytes | None = await self._read(Request(self, ops.GET, key), txn)
-        return found
-
-    async def get_part(self, key: K, offset: int, length: int, *, txn: Transaction | None = None) -> bytes | None:
-        """Return up to `length` bytes from `offset` of the value of `key`, None when there is no record."""
-        self.check_key(key)
-        _check_count("offset", offset)
-        _check_count("length", length)
-        found: bytes | None = await self._read(Request(self, ops.GET_PART, key, (offset, length)), txn)
-        return found
-
-    async def get_all(self, key: K, *, limit: int | None = None, txn: Transaction | None = None) -> list[bytes]:
-        """Return all values of `key`, at most `limit`, in their order."""
-        self.check_key(key)
-        if limit is not None:
-            _check_count("limit", limit)
-        found: list[bytes] = await self._read(Request(self, ops.GET_ALL, key, limit), txn)
-        return found
-
-    async def get_many(self, keys: Iterable[K], *, txn: Transaction | None = None) -> list[bytes | None]:
-        """Return the values of `keys` in their order, None for each that is not there. Reads in batches."""
-        wanted = list(keys)
-        for key in wanted:
-            self.check_key(key)
-        parts = [wanted[start : start + MANY_KEYS] for start in range(0, len(wanted), MANY_KEYS)]
-        calls = [self._read(Request(self, ops.GET_MANY, None, part), txn) for part in parts]
-        return [value for values in await asyncio.gather(*calls) for value in values]
-
-    async def size(self, key: K, *, txn: Transaction | None = None) -> int | None:
-        """Return the length in bytes of the value of `key`, without reading it; None when there is none."""
-        self.check_key(key)
-        found: int | None = await self._read(Request(self, ops.GET_SIZE, key), txn)
-        return found
-
-    async def exists(self, key: K, *, txn: Transaction | None = None) -> bool:
-        """Return whether there is a record of `key`."""
-        self.check_key(key)
-        return bool(await self._read(Request(self, ops.EXISTS, key), txn))
 
     async def has(self, key: K, value: bytes, *, txn: Transaction | None = None) -> bool:
         """Return whether there is a record of exactly this key and value."""
         self.check_pair(key, value)
         return bool(await self._read(Request(self, ops.HAS_PAIR, key, value), txn))
-
-    async def count(self, key: K, *, txn: Transaction | None = None) -> int:
-        """Return how many values `key` has."""
-        self.check_key(key)
-        found: int = await self._read(Request(self, ops.COUNT, key), txn)
-        return found
 
     # Writing
 
@@ -199,9 +91,9 @@ class Database(Generic[K]):
         """
         self.check_key(key)
         check_bytes("value", value)
-        _check_count("offset", offset)
+        check_count("offset", offset)
         length = len(value) if length is None else length
-        _check_count("length", length)
+        check_count("length", length)
         argument = (value, offset, length)
         await self._write(Request(self, ops.PUT_PART, key, argument, len(value) + _size(key)), txn)
 
@@ -265,16 +157,6 @@ class Database(Generic[K]):
 
     # The database as a whole
 
-    async def stat(self, *, fast: bool = False) -> DatabaseStat:
-        """Return libdb's counts of records, pages and bytes; `fast` leaves out what needs all pages to be read."""
-        self.check_open("stat")
-        session = self._environment.reading_session(self.title)
-        try:
-            found: DatabaseStat = await session.ask(Request(self, STAT, None, fast), self)
-        finally:
-            session.abort()
-        return found
-
     async def truncate(self, *, txn: Transaction | None = None) -> int:
         """Delete all records and return how many there were."""
         count: int = await self.write(ops.TRUNCATE, None, 0, txn)
@@ -308,7 +190,7 @@ class Database(Generic[K]):
         reverse: bool = False,
         limit: int | None = None,
         txn: Transaction | None = None,
-    ) -> Range[K]:
+    ) -> Range[tuple[K, bytes]]:
         """Return an async iterator (and context manager) over the (key, value) of a range, in the order of the keys.
 
         The range has the keys from `start` up to but not including `stop`, those only that begin with `prefix`;
@@ -317,7 +199,7 @@ class Database(Generic[K]):
         """
         self.check_open("range")
         if limit is not None:
-            _check_count("limit", limit)
+            check_count("limit", limit)
         for key in (start, stop):
             if key is not None:
                 self.check_key(key)
@@ -325,129 +207,113 @@ class Database(Generic[K]):
             if start is not None or stop is not None or prefix is not None or reverse:
                 raise ValueError(f"a {self.type} database has no order of keys: it is read as a whole, forward")
             return self._held_range(limit, txn)
-        plan, empty = self._plan(start, stop, prefix, reverse=reverse)
-        return Range(self._fetch_in(txn), self.title, plan, empty=empty, limit=limit)
-
-    def _plan(self, start: K | None, stop: K | None, prefix: bytes | None, *, reverse: bool) -> tuple[Scan, bool]:
-        low: Any = start
-        high: Any = stop
-        if prefix is not None:
-            if self._order is not None or not isinstance(self.any_key, bytes):
-                raise ValueError("a prefix is for keys that are bytes and sorted as such")
-            low, high = bounds(low, high, prefix)
-        order = self._order or (lambda key: key)
-        empty = low is not None and high is not None and not order(low) < order(high)
-        numbered = isinstance(self.any_key, int)
-        kept = self.layout.kept_duplicates
-        plan = Scan(
-            low, high, reverse=reverse, records=FIRST_BATCH, size=BATCH_BYTES, duplicates=kept, order=self._order,
-            numbered=numbered,
+        plan, empty = plan_range(
+            start, stop, prefix, reverse=reverse, duplicates=self.layout.kept_duplicates, order=self.order,
+            numbered=isinstance(self.any_key, int),
         )  # fmt: skip
-        return plan, empty
+        return Range(self.fetcher(scan, txn), self.title, plan, empty=empty, limit=limit)
 
-    def _fetch_in(self, txn: Transaction | None) -> Callable[[Scan], Any]:
-        def fetch(plan: Scan) -> Any:
-            return self._read(Request(self, scan, None, plan), txn, scanning=True)
-
-        return fetch
-
-    def _held_range(self, limit: int | None, txn: Transaction | None) -> Range[K]:
+    def _held_range(self, limit: int | None, txn: Transaction | None) -> Range[tuple[K, bytes]]:
         cursor = self.cursor(txn=txn)
 
-        def fetch(plan: Scan) -> Any:
+        def fetch(plan: Scan) -> Awaitable[tuple[list[tuple[K, bytes]], bool]]:
             return cursor.fetch_batch(plan.records, plan.size)
 
-        plan = Scan(None, None, reverse=False, records=FIRST_BATCH, size=BATCH_BYTES)
-        return Range(fetch, self.title, plan, empty=False, limit=limit, close=cursor.aclose)
+        return Range(fetch, self.title, whole(), empty=False, limit=limit, close=cursor.aclose)
 
-    def cursor(self, *, rmw: bool = False, txn: Transaction | None = None) -> Cursor[K]:
+    def join(
+        self, *criteria: tuple[Index[K], bytes], limit: int | None = None, txn: Transaction | None = None
+    ) -> Range[tuple[K, bytes]]:
+        """Return an iterator over the records that are found under each of `criteria`, pairs of an index and its key.
+
+        ``async for key, value in people.join((by_city, b"Rome"), (by_trade, b"cook"))``. The indices are those of this
+        database. It works with cursors that are held until the end: leave it by ``async with`` or `aclose`.
+        """
+        self.check_open("join")
+        if limit is not None:
+            check_count("limit", limit)
+        return join(self, criteria, limit, txn)
+
+    def cursor(self, *, rmw: bool = False, txn: Transaction | None = None) -> Cursor[K, tuple[K, bytes]]:
         """Return a cursor, to be used as ``async with db.cursor() as cursor`` or closed by its `aclose`.
 
         Without `txn` it reads what is committed and holds a lock on the page it stands on, so do not dawdle. With it,
         it reads and writes as part of that transaction; `rmw` then locks what it reads for writing (DB_RMW), which
         spares a deadlock between two that read and then write.
         """
-        self.check_open("open a cursor")
-        if txn is None:
-            if rmw:
-                raise ValueError("rmw locks for a later write, which needs a transaction: pass one as txn")
-            return Cursor(self, self._environment.reading_session(self.title), own=True, rmw=False)
-        return Cursor(self, txn.session_for(self._environment), own=False, rmw=rmw)
+        session, own = self.session_of_cursor(rmw=rmw, txn=txn)
+        return Cursor(self, session, own=own, rmw=rmw)
 
-    # How requests are made
+    # What is kept in step with it
 
-    def check_open(self, doing: str) -> None:
-        """Raise unless the database can be used now, on this loop."""
-        if self.state is not State.OPEN:
-            raise errors.Closed(doing=doing, of=self.title)
-        # A future of this loop set by another loop's thread would be a race; the gatherers belong to one loop.
-        if asyncio.get_running_loop() is not self._loop:
-            raise errors.Misuse(doing=doing, of=self.title, detail="it was opened on another event loop")
-        self._environment.check_working(doing, self.title)
+    def associate(
+        self,
+        name: str,
+        extract: Extractor,
+        *,
+        unique: bool = False,
+        create: bool = True,
+        immutable: bool = False,
+        file: str | None = None,
+        compare: Comparison | None = None,
+        page_size: int | None = None,
+    ) -> Opening[Index[K]]:
+        """Open the index `name` of this database: ``async with users.associate("by_mail", mail) as by_mail``.
 
-    # Any: the outcome's type follows from the operation, which the public methods know.
-    async def _read(self, request: Request, txn: Transaction | None, *, scanning: bool = False) -> Any:
-        self.check_open(request.operation.name)
-        if txn is not None:
-            return await txn.session_for(self._environment).ask(request, self)
-        # A batch of a range takes a millisecond: it gets a job of its own, and holds up no get.
-        return await (self._environment.scans if scanning else self._environment.reads).add(request)
+        ``extract(key, value)`` returns the index key of a record as bytes, several of them, or None for no entry. It
+        runs on workers, inside the writes: it must be quick, depend on its arguments only (on the value alone, not on
+        what others store) and call nothing of this package. When it raises, the write is undone and raises
+        `CallbackFailed`. From now on every write here keeps the index in step, in its own transaction; an index that is
+        empty is filled first, while other writes wait. Whoever writes to this database, in any process, must open its
+        indices before, with the same `extract`.
 
-    async def _write(self, request: Request, txn: Transaction | None) -> Any:
-        self.check_open(request.operation.name)
-        self.check_writable(request.operation.name)
-        gathered = self._environment.writes.add if txn is None else None
-        future = gathered(request) if gathered else txn.session_for(self._environment).ask(request, self)  # type: ignore[union-attr]  # one of the two is there
-        try:
-            return await future
-        except asyncio.CancelledError as exc:
-            if request.handed_over:
-                exc.maybe_applied = True  # type: ignore[attr-defined]  # the builtin class has no such field; DESIGN 11 asks for it
-            raise
-
-    async def write(self, operation: Operation, argument: Any, size: int, txn: Transaction | None) -> Any:
-        """Carry out an operation that writes without a key of its own. For this package."""
-        return await self._write(Request(self, operation, None, argument, size), txn)
-
-    async def read(self, operation: Operation, argument: Any, txn: Transaction | None) -> Any:
-        """Carry out an operation that reads and may take long. For this package."""
-        return await self._read(Request(self, operation, None, argument), txn, scanning=True)
-
-    async def aclose(self) -> None:
-        """Finish what was asked for before, refuse what comes after, and close. Idempotent.
-
-        While a transaction that has used the database is open, libdb must keep it: the closing then ends with that
-        transaction, in the background. A cancel leaves the closing to go on there too.
+        `unique`: a write that would give two records one index key raises `KeyExists`. `immutable` promises that the
+        index keys of a record never change, which makes writes quicker. `create`, `file`, `compare` and `page_size` are
+        as in `Environment.database`. Raises what opening raises, `CallbackFailed`, `KeyExists`, and `Misuse` when the
+        database has duplicates, renumbers, or is open here a second time.
         """
-        if self._closing is None:
-            self.state = State.CLOSING
-            self._closing = self._loop.create_task(self._close())
-        if not self.holders.busy:
-            await asyncio.shield(self._closing)
+        layout = Layout(
+            type="btree", duplicates=None if unique else "sorted", compare=compare, page_size=page_size,
+            read_uncommitted=self.layout.read_uncommitted,
+        )  # fmt: skip
+        if not callable(extract):
+            raise TypeError("extract is a function of a key and a value")
+        if self.layout.duplicates or self.layout.renumber:
+            detail = "records with duplicates or changing numbers cannot be found again through an index"
+            raise errors.Misuse(doing="associate", of=self.title, detail=detail)
+        place = place_of(name, file, in_memory=self.place.file is None)
+        return self._environment.open_index(self, name, place, layout, IndexTerms(extract, immutable), create=create)
 
-    async def closed(self) -> None:
-        """Return when the closing has ended, however long transactions hold it up."""
-        await self.aclose()
-        if self._closing is not None:
-            await asyncio.shield(self._closing)
+    def sequence(
+        self,
+        key: K,
+        *,
+        start: int | None = None,
+        minimum: int | None = None,
+        maximum: int | None = None,
+        decreasing: bool = False,
+        wrap: bool = False,
+        cache: int = CACHE,
+    ) -> Sequence:
+        """Return the sequence kept in the record of `key`: numbers that are given out once each, to all processes.
 
-    async def _close(self) -> None:
-        await self.usage.idle()
-        await self.holders.idle()
-        try:
-            await self.close_others()
-            await self._environment.close_database(self)
-        finally:
-            self.state = State.CLOSED
+        It begins at `start` (default: `minimum`, or `maximum` when `decreasing`) and stays within `minimum` (default 1,
+        or the least there is when decreasing) and `maximum`; then it raises `SequenceExhausted`, or with `wrap` begins
+        again. `cache` numbers are taken from the database at a time; those not given out when the program ends are
+        skipped. Nothing is stored before the first number is taken; then the stored settings count, and others are
+        refused (`InvalidArgument`). The record is libdb's own kind. Not for databases with duplicates.
+        """
+        self.check_key(key)
+        if self.layout.duplicates:
+            raise errors.Misuse(doing="sequence", of=self.title, detail="a key with several values holds no sequence")
+        terms = Terms.of(start, minimum, maximum, decreasing=decreasing, wrap=wrap)
+        return Sequence(self, key, terms, cache)
 
     async def close_others(self) -> None:
-        """Close what has to be closed before this: nothing, in an ordinary database."""
+        """Close the indices: libdb wants them closed first."""
+        for index in list(self.indices):
+            await index.closed()
 
 
 def _size(key: Any) -> int:
     return len(key) if key.__class__ is bytes else 8
-
-
-def _check_count(what: str, value: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 31:
-        raise ValueError(f"{what} is an int of 0 to {(1 << 31) - 1}, not {value!r}")

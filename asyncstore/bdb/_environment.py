@@ -8,10 +8,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from asyncstore.bdb import errors
+from asyncstore.bdb._catalogue import open_database, title_of
 from asyncstore.bdb._core import Core
 from asyncstore.bdb._database import Database
 from asyncstore.bdb._home import Home
-from asyncstore.bdb._layout import AccessMethod, Layout, Place
+from asyncstore.bdb._layout import AccessMethod, Description, Layout, Place, file_of, place_of
 from asyncstore.bdb._library import db
 from asyncstore.bdb._numbered import Heap, Queue, RecordDatabase
 from asyncstore.bdb._opening import Opening
@@ -277,9 +278,10 @@ class Environment(Core):
         while opening closes what was opened.
         """
         layout = Layout(type=type, **options)
-        place = _place(name, file, in_memory=in_memory or self.path is None)
+        place = place_of(name, file, in_memory=in_memory or self.path is None)
         make = _CLASSES.get(type, Database)
-        return self.open_database(make, name or file or "", place, layout, create=create)
+        description = Description(name or file or "", title_of(self, "database", name or file or ""), layout, place)
+        return Opening(partial(open_database, self, make, description, create=create))
 
     async def databases(self, file: str) -> list[str]:
         """Return the names of the databases in `file`; raises `InvalidArgument` when it is a single one."""
@@ -290,16 +292,16 @@ class Environment(Core):
 
     async def remove_database(self, name: str | None, *, file: str | None = None) -> None:
         """Delete a database, in a transaction of its own. Raises `InUse` while anybody has it open, `NoSuchFile`."""
-        place = _place(name, file, in_memory=False)
+        place = place_of(name, file, in_memory=False)
         self._refuse_open(place, "remove")
         await self.run("remove", self.home.remove_database, place)
 
     async def rename_database(self, name: str | None, new_name: str, *, file: str | None = None) -> None:
         """Rename a database (with `name` None the `file`). Raises `InUse` while anybody has it open, `NoSuchFile`."""
         check_name(new_name)
-        place = _place(name, file, in_memory=False)
+        place = place_of(name, file, in_memory=False)
         self._refuse_open(place, "rename")
-        target = new_name if place.name is not None else _file_of(new_name) if file is None else new_name
+        target = new_name if place.name is not None else file_of(new_name) if file is None else new_name
         await self.run("rename", self.home.rename_database, place, target)
 
     def _refuse_open(self, place: Place, doing: str) -> None:
@@ -347,26 +349,6 @@ class Environment(Core):
     async def stat(self) -> EnvironmentStat:
         """Return libdb's own counts, of all processes: cache, log, locks, transactions."""
         return await self.run("stat", environment_stat, self.handle)
-
-
-def _place(name: str | None, file: str | None, *, in_memory: bool) -> Place:
-    if name is not None:
-        check_name(name)
-    if file is not None:
-        check_file(file)
-    if in_memory:
-        if file is not None or name is None:
-            raise ValueError("a database in memory has a name and no file")
-        return Place(name, None)
-    if file is not None:
-        return Place(name, file)
-    if name is None:
-        raise ValueError("a database needs a name or a file")
-    return Place(None, _file_of(name))
-
-
-def _file_of(name: str) -> str:
-    return f"{name}.db"
 
 
 _CLASSES: dict[str, Callable[..., Any]] = {"recno": RecordDatabase, "queue": Queue, "heap": Heap}

@@ -13,9 +13,10 @@ from typing import Any, Literal
 from asyncstore.bdb import errors
 from asyncstore.bdb._callbacks import Comparison, guard_comparison
 from asyncstore.bdb._library import db
+from asyncstore.bdb._records import check_file, check_name
 from asyncstore.bdb._scan import Duplicates
 
-__all__ = ("AccessMethod", "Description", "Layout", "Place", "open_handle", "type_name")
+__all__ = ("AccessMethod", "Description", "Layout", "Place", "file_of", "open_handle", "place_of", "type_name")
 
 AccessMethod = Literal["btree", "hash", "recno", "queue", "heap"]
 
@@ -124,6 +125,28 @@ def _check(name: str, value: object, least: int, most: int) -> None:
         raise TypeError(f"{name} is an int, not {type(value).__name__}")
     if not least <= value <= most:
         raise ValueError(f"{name} is {least} to {most}, not {value}")
+
+
+def place_of(name: str | None, file: str | None, *, in_memory: bool) -> Place:
+    """Return where a database of this name is. Raises TypeError and ValueError for names that cannot be."""
+    if name is not None:
+        check_name(name)
+    if file is not None:
+        check_file(file)
+    if in_memory:
+        if file is not None or name is None:
+            raise ValueError("a database in memory has a name and no file")
+        return Place(name, None)
+    if file is not None:
+        return Place(name, file)
+    if name is None:
+        raise ValueError("a database needs a name or a file")
+    return Place(None, file_of(name))
+
+
+def file_of(name: str) -> str:
+    """Return the file of a database that has one to itself."""
+    return f"{name}.db"
 
 
 # Any, from here on: handles are the binding's.

@@ -8,23 +8,54 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from asyncstore.bdb import errors
-from asyncstore.bdb._scan import Scan
+from asyncstore.bdb._records import bounds
+from asyncstore.bdb._scan import Duplicates, Scan
 
-__all__ = ("BATCH_BYTES", "FIRST_BATCH", "Range")
+__all__ = ("Range", "plan_range", "whole")
 
 FIRST_BATCH = 32  # records: a consumer that wants a few pays for few
 MAX_BATCH = 1024  # records: 1 ms of a worker's time; larger batches gain nothing measurable
 BATCH_BYTES = 256 * 1024  # bytes of keys and values, so that large records do not pile up in memory
 
-K = TypeVar("K", bytes, int)
+R = TypeVar("R", bound=tuple[Any, ...])
+
+
+# Any: keys are bytes or ints by access method.
+def plan_range(
+    start: Any,
+    stop: Any,
+    prefix: bytes | None,
+    *,
+    reverse: bool,
+    duplicates: Duplicates = Duplicates.NONE,
+    order: Callable[[Any], Any] | None = None,
+    numbered: bool = False,
+) -> tuple[Scan, bool]:
+    """Return the first batch of a range, and whether the range is empty by its bounds. Raises ValueError."""
+    if prefix is not None:
+        if order is not None or numbered:
+            raise ValueError("a prefix is for keys that are bytes and sorted as such")
+        start, stop = bounds(start, stop, prefix)
+    comparable = order or (lambda key: key)
+    empty = start is not None and stop is not None and not comparable(start) < comparable(stop)
+    plan = Scan(
+        start, stop, reverse=reverse, records=FIRST_BATCH, size=BATCH_BYTES, duplicates=duplicates, order=order,
+        numbered=numbered,
+    )  # fmt: skip
+    return plan, empty
+
+
+def whole() -> Scan:
+    """Return the first batch of everything, in whatever order."""
+    return Scan(None, None, reverse=False, records=FIRST_BATCH, size=BATCH_BYTES)
 
 
 async def _nothing() -> None:
     return None
 
 
-class Range(Generic[K]):
-    """The records of a range as an async iterator of (key, value); made by `Database.range`.
+class Range(Generic[R]):
+    """The records of a range as an async iterator of tuples; made by `Database.range` and `Index.range`.
 
     Each batch is read by a cursor of its own that is closed before the batch arrives, so that nothing is locked while
     the consumer works, and one that stops early has nothing to release. The price: what another writer commits behind
@@ -35,10 +66,9 @@ class Range(Generic[K]):
     ``async with`` and `aclose` drop what was fetched ahead and end the iteration. Not for two tasks at once.
     """
 
-    # Any: what is fetched has the keys of the database.
     def __init__(
         self,
-        fetch: Callable[[Scan], Awaitable[tuple[list[tuple[Any, bytes]], bool]]],
+        fetch: Callable[[Scan], Awaitable[tuple[list[R], bool]]],
         title: str,
         plan: Scan,
         *,
@@ -51,7 +81,7 @@ class Range(Generic[K]):
         self._plan = plan
         self._left = limit
         self._close = close
-        self._batch: list[tuple[K, bytes]] = []
+        self._batch: list[R] = []
         self._place = 0
         self._more = not empty and limit != 0
         self._fetching = False
@@ -59,7 +89,7 @@ class Range(Generic[K]):
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> tuple[K, bytes]:
+    async def __anext__(self) -> R:
         """Return the next record.
 
         Raises StopAsyncIteration at the end, `Closed` when the database was closed meanwhile, and the errors of a
@@ -73,7 +103,7 @@ class Range(Generic[K]):
         self._place += 1
         return record
 
-    async def batches(self) -> AsyncIterator[list[tuple[K, bytes]]]:
+    async def batches(self) -> AsyncIterator[list[R]]:
         """Yield the records a batch at a time, as lists: for bulk work, at half the cost of one by one."""
         while self._more or self._place < len(self._batch):
             if self._place >= len(self._batch):

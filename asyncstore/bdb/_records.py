@@ -8,6 +8,7 @@ __all__ = (
     "after_prefix",
     "bounds",
     "check_bytes",
+    "check_count",
     "check_file",
     "check_name",
     "check_number",
@@ -29,6 +30,12 @@ def check_bytes(what: str, item: bytes) -> None:
         raise TypeError(f"a {what} is bytes, not {type(item).__name__}")
     if len(item) > MAX_ITEM_BYTES:
         raise ValueError(f"a {what} has at most {MAX_ITEM_BYTES} bytes, not {len(item)}")
+
+
+def check_count(what: str, value: int) -> None:
+    """Raise ValueError unless `value` is a count that fits libdb's 32 bits."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 31:
+        raise ValueError(f"{what} is an int of 0 to {(1 << 31) - 1}, not {value!r}")
 
 
 def check_name(name: str) -> None:

@@ -7,7 +7,7 @@ and among duplicates its value (sorted ones) or how many of them have been read 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import islice
@@ -60,7 +60,7 @@ class Scan:
     order: Callable[[Any], Any] | None = None
     numbered: bool = False
 
-    def behind(self, batch: list[tuple[Any, bytes]]) -> Place:
+    def behind(self, batch: Sequence[tuple[Any, ...]]) -> Place:
         """Return the place of the last record of `batch`."""
         key, value = batch[-1]
         repeats = 0

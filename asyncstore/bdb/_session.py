@@ -27,7 +27,7 @@ import asyncio
 import sys
 import warnings
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from asyncstore.bdb import errors
 from asyncstore.bdb._callbacks import check_callbacks, forget_failure
@@ -40,13 +40,19 @@ from asyncstore.bdb._usage import Usage
 
 if TYPE_CHECKING:
     from asyncstore.bdb._core import Core
-    from asyncstore.bdb._cursor import Cursor
-    from asyncstore.bdb._database import Database
+    from asyncstore.bdb._store import Store
     from asyncstore.pool import Lane
 
-__all__ = ("Session", "SessionState")
+__all__ = ("Positioned", "Session", "SessionState")
 
 BATCH = 256  # operations that a task set off together: about a millisecond of a worker
+
+
+class Positioned(Protocol):
+    """What has cursors of libdb's open inside a session."""
+
+    def close_here(self) -> None:
+        """Close them, on the worker that is inside. Idempotent."""
 
 
 class SessionState(Enum):
@@ -102,10 +108,10 @@ class Session:
         self.depth: int = 0 if parent is None else parent.depth + 1
         self.snapshot: bool = bool(flags & db.DB_TXN_SNAPSHOT) or (parent is not None and parent.snapshot)
         self._loop = asyncio.get_running_loop()
-        self.touched: set[Database[Any]] = set()
+        self.touched: set[Store[Any]] = set()
         # Of the worker that is inside:
         self.handle: Any = None  # the binding's
-        self.cursors: set[Cursor[Any]] = set()
+        self.cursors: set[Positioned] = set()
         self.doomed: errors.Error | None = None  # why the whole transaction was undone under its caller
         self._unwanted = False  # an abort was asked for: what comes before it in the lane need not be done
         self._priority = priority
@@ -161,7 +167,7 @@ class Session:
             self._loop.call_soon_threadsafe(self.abort)
 
     # Any: the outcome's type follows from the operation, which the public methods know.
-    def ask(self, request: Request, database: Database[Any] | None = None) -> asyncio.Future[Any]:
+    def ask(self, request: Request, database: Store[Any] | None = None) -> asyncio.Future[Any]:
         """Have `request` carried out in this transaction; `database` is one that stays open until this has ended."""
         self.check(request.operation.name)
         if database is not None and database not in self.touched:

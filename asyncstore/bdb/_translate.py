@@ -16,6 +16,7 @@ NOT_GRANTED = -30992  # DB_LOCK_NOTGRANTED
 # libdb answers EINVAL for these and tells them apart only by the number of the message, which is stable within 5.x.
 _BY_MESSAGE: dict[str, type[errors.Error]] = {
     "BDB0210": errors.Corrupt,  # metadata page checksum error
+    "BDB0695": errors.KeyExists,  # two records with one key in an index that is unique
     "BDB0102": errors.Deadlock,  # an operation of a transaction that gave way in a deadlock before
     "BDB0111": errors.NotMaster,  # attempt to modify a read-only database: what a client of replication has
 }

@@ -35,6 +35,7 @@ __all__ = (
     "NotMaster",
     "NotReplicated",
     "OutOfMemory",
+    "SequenceExhausted",
     "TransactionEnded",
     "TransactionTimeout",
     "WrongVersion",
@@ -61,7 +62,7 @@ class Error(shared.Error):
         self.of = of
         self.code = code
         self.detail = detail
-        said = f" (libdb: {detail})" if detail else ""
+        said = "" if not detail else f" (libdb: {detail})" if code else f": {detail}"
         super().__init__(f"{doing} {of}: {self.sentence}{said}")
         if code > 0 and isinstance(cast("object", self), OSError):
             cast("Any", self).errno = code  # Any: only the subclasses that are OSErrors too have the field
@@ -242,6 +243,12 @@ class HandleDead(Error, shared.Busy, codes=(-30984,)):
     """A new master undid what this site had committed alone, so that its open databases have to be opened anew."""
 
     sentence = "a change of masters has made the open database stale; open it again"
+
+
+class SequenceExhausted(Error, LookupError):
+    """A sequence that does not wrap around has no more numbers."""
+
+    sentence = "the sequence has no more numbers"
 
 
 class InvalidArgument(Error, ValueError, codes=(system.EINVAL,)):

@@ -56,7 +56,7 @@ async def test_a_closed_database_leaves_the_others_open(env, db):
 
 
 async def test_a_range_whose_database_is_closed_meanwhile_says_so(db, monkeypatch):
-    monkeypatch.setattr("asyncstore.bdb._database.FIRST_BATCH", 1)
+    monkeypatch.setattr("asyncstore.bdb._range.FIRST_BATCH", 1)
     await asyncio.gather(db.put(b"a", b""), db.put(b"b", b""))
     records = db.range()
     await anext(records)

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from hypothesis import given, strategies as st
 
-from asyncstore.bdb import _database, _range
+from asyncstore.bdb import _range
 from asyncstore.bdb._records import after_prefix, bounds
 from tests.bdb.binding import bdb
 
@@ -27,7 +27,7 @@ def model(start, stop, prefix, reverse, limit):
 @pytest.mark.parametrize("batch", [1, 2, 100])
 @pytest.mark.parametrize("reverse", [False, True])
 async def test_every_range_is_what_a_sorted_dict_gives(db, monkeypatch, batch, reverse):
-    monkeypatch.setattr(_database, "FIRST_BATCH", batch)
+    monkeypatch.setattr(_range, "FIRST_BATCH", batch)
     monkeypatch.setattr(_range, "MAX_BATCH", batch)
     await asyncio.gather(*(db.put(key, b"v" + key) for key in KEYS))
 
@@ -55,7 +55,7 @@ async def test_a_long_range_takes_a_batch_a_hop_and_not_a_record_a_hop(env, db):
 
 
 async def test_large_records_make_small_batches(env, db, monkeypatch):
-    monkeypatch.setattr(_database, "BATCH_BYTES", 1000)
+    monkeypatch.setattr(_range, "BATCH_BYTES", 1000)
     await asyncio.gather(*(db.put(b"%d" % i, b"x" * 600) for i in range(6)))
     before = env.scans.batches
     assert len([record async for record in db.range()]) == 6
@@ -77,7 +77,7 @@ async def test_a_consumer_that_stops_early_holds_no_lock(env, db):
 
 
 async def test_records_written_behind_the_consumer_do_not_come_and_those_ahead_do(db, monkeypatch):
-    monkeypatch.setattr(_database, "FIRST_BATCH", 2)
+    monkeypatch.setattr(_range, "FIRST_BATCH", 2)
     await asyncio.gather(*(db.put(key, b"") for key in (b"b", b"d", b"f")))
     seen = []
     async for key, _ in db.range():
