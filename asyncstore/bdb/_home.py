@@ -2,6 +2,7 @@
 
 Guarantees
 - an environment that a process died in is recovered while it is opened (DB_REGISTER notices, DB_RECOVER mends);
+- the disk has room for the regions of an open environment: filling it up does not end the process (see `_regions`);
 - whatever fails half-way leaves no handle open.
 
 Assumes
@@ -22,7 +23,8 @@ from typing import Any
 from asyncstore.bdb import errors
 from asyncstore.bdb._layout import Layout, Place, open_handle
 from asyncstore.bdb._library import LIBDB_ERRORS, db
-from asyncstore.bdb._registry import Registry
+from asyncstore.bdb._regions import check_room, reserve
+from asyncstore.bdb._registry import Registry, strike_out
 from asyncstore.bdb._rep_events import Events
 from asyncstore.bdb._settings import LOG_BUFFER, MEMORY_LOG_BUFFER, Settings
 from asyncstore.bdb._translate import translated
@@ -49,20 +51,22 @@ class Home:
             self._identity = None if settings.home is None else _claim(settings, settings.home)
             try:
                 self.handle = _open_environment(settings, self.events)
-                self._watch_registry()
+                self._watch_home()
             except BaseException:
                 self.release()
                 raise
 
-    def _watch_registry(self) -> None:
+    def _watch_home(self) -> None:
         settings = self.settings
         if settings.home is None or settings.private or settings.replication is not None:
             return
         try:
             self._registry = Registry(settings.home)
+            reserve(settings.home)
         except OSError as exc:
-            self.handle.close()
-            raise errors.IOFailure(doing="open", of=settings.title, code=exc.errno or 0, detail=str(exc)) from exc
+            self.abandon()
+            kind = errors.Error.by_code.get(exc.errno or 0, errors.IOFailure)
+            raise kind(doing="open", of=settings.title, code=exc.errno or 0, detail=str(exc)) from exc
 
     def release(self) -> None:
         """Let this process open the home again."""
@@ -100,7 +104,11 @@ class Home:
 
     def verdict(self) -> str | None:
         """Say why the environment cannot be used any more, None if it can; see `Registry`."""
-        return None if self._registry is None else self._registry.verdict()
+        if self._registry is None or self.settings.home is None:
+            return None
+        with contextlib.suppress(OSError):  # no room: they stay as they are, and the next look tries again
+            reserve(self.settings.home)  # they grow
+        return self._registry.verdict()
 
     # Any: the handle is the binding's.
     def open_database(self, place: Place, layout: Layout, create: bool, title: str) -> Any:  # noqa: FBT001 - a job's
@@ -222,10 +230,13 @@ def _open_environment(settings: Settings, events: Events) -> Any:
         elif settings.replication is not None:
             handle.open(settings.home, parts | db.DB_INIT_REP | db.DB_RECOVER)
         else:
+            check_room(settings, settings.home)
             handle.open(settings.home, parts | db.DB_REGISTER | db.DB_RECOVER)
     except BaseException:
         with contextlib.suppress(*LIBDB_ERRORS):  # the first error is the one to tell
             handle.close()
+        if settings.home is not None and not settings.private:
+            strike_out(settings.home)
         raise
     return handle
 

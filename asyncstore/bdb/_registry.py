@@ -7,6 +7,9 @@ holds an fcntl lock on the slot's first byte, which the system drops when the pr
 
 The file stays open as long as the environment: closing any descriptor of it would give up this process' own lock
 (fcntl(2)), and with it its registration.
+
+An opening that fails in the middle of recovery leaves its slot filled, so that the next process recovers again. The
+same process would be refused for ever, as one that has it open already (BDB1528): `strike_out` mends that.
 """
 
 from __future__ import annotations
@@ -15,9 +18,12 @@ import fcntl
 import os
 import struct
 
-__all__ = ("Registry",)
+__all__ = ("Registry", "strike_out", "wants_recovery")
 
+FILE = "__db.register"
 SLOT = 25  # bytes: "%24lu\n", DB 5.3's PID_FMT
+EXCLUSIVE = 1  # the byte that libdb locks while it changes the register
+NOBODY = (1 << 32) - 1  # the number of no process: Linux gives 2**22 at most
 _LOCK = "hhqqi4x"  # struct flock of 64-bit Linux
 _LINUX = os.uname().sysname == "Linux" and struct.calcsize("P") == 8
 
@@ -26,7 +32,7 @@ class Registry:
     """The register of one open environment. Used by one thread at a time."""
 
     def __init__(self, home: str) -> None:
-        self._fd = os.open(os.path.join(home, "__db.register"), os.O_RDWR | os.O_CLOEXEC) if _LINUX else -1
+        self._fd = os.open(os.path.join(home, FILE), os.O_RDWR | os.O_CLOEXEC) if _LINUX else -1
         self._suspect: frozenset[int] = frozenset()
 
     def verdict(self) -> str | None:
@@ -47,7 +53,16 @@ class Registry:
             return "another process has recovered it since it was opened here"
         return f"process {numbers} died inside it"
 
+    def holds_dead(self) -> bool:
+        """Tell whether a process that is registered has died; for one that is not registered itself."""
+        return self._fd >= 0 and bool(self._unlocked()[0])
+
     def _dead(self) -> list[int]:
+        found, own = self._unlocked()
+        return found if own else [os.getpid()]
+
+    def _unlocked(self) -> tuple[list[int], bool]:
+        """Return the numbers of processes whose slot is not locked, and whether this one has a slot."""
         content = os.pread(self._fd, 1 << 16, 0)
         found, own = [], False
         for start in range(0, len(content) - SLOT + 1, SLOT):
@@ -58,7 +73,7 @@ class Registry:
                 own = True
             elif not self._locked(start):
                 found.append(int(text))
-        return found if own else [os.getpid()]
+        return found, own
 
     def _locked(self, start: int) -> bool:
         asked = struct.pack(_LOCK, fcntl.F_WRLCK, os.SEEK_SET, start, 1, 0)
@@ -70,3 +85,31 @@ class Registry:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
+
+
+def wants_recovery(home: str) -> bool:
+    """Tell whether the next open of `home`, which this process has not open, will recover it: somebody died in it."""
+    try:
+        register = Registry(home)
+    except FileNotFoundError:
+        return False
+    try:
+        return register.holds_dead()
+    finally:
+        register.close()
+
+
+def strike_out(home: str) -> None:
+    """Let this process try again after an opening of `home` that failed; recovery is still due. Blocks."""
+    try:
+        fd = os.open(os.path.join(home, FILE), os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        fcntl.lockf(fd, fcntl.LOCK_EX, 1, EXCLUSIVE)
+        content = os.pread(fd, 1 << 16, 0)
+        for start in range(0, len(content) - SLOT + 1, SLOT):
+            if content[start : start + SLOT].strip() == b"%d" % os.getpid():
+                os.pwrite(fd, b"%24d\n" % NOBODY, start)
+    finally:
+        os.close(fd)  # and gives up the lock
