@@ -14,9 +14,13 @@ from asyncstore.bdb._environment import (
     open as open,  # noqa: A004 - `bdb.open` is the public name that users expect
 )
 from asyncstore.bdb._index import Index as Index, IndexCursor as IndexCursor
+from asyncstore.bdb._member import Member as Member
 from asyncstore.bdb._numbered import Heap as Heap, Queue as Queue, RecordDatabase as RecordDatabase
 from asyncstore.bdb._prepared import Prepared as Prepared
 from asyncstore.bdb._range import Range as Range
+from asyncstore.bdb._rep_events import Event as Event, RepEvent as RepEvent
+from asyncstore.bdb._rep_settings import Replication as Replication
+from asyncstore.bdb._replication import Role as Role, Site as Site, Status as Status
 from asyncstore.bdb._sequence import Sequence as Sequence, SequenceState as SequenceState
 from asyncstore.bdb._stat import (
     CacheStat as CacheStat,
@@ -30,7 +34,8 @@ from asyncstore.bdb._stat import (
 from asyncstore.bdb._transaction import Transaction as Transaction
 
 __all__ = (
-    "CacheStat", "CompactProgress", "Cursor", "Database", "DatabaseStat", "Environment", "EnvironmentStat", "Heap",
-    "Index", "IndexCursor", "LockStat", "LogStat", "Prepared", "Queue", "Range", "RecordDatabase", "Sequence",
-    "SequenceState", "Statistics", "Transaction", "TransactionStat", "errors", "open",
+    "CacheStat", "CompactProgress", "Cursor", "Database", "DatabaseStat", "Environment", "EnvironmentStat", "Event",
+    "Heap", "Index", "IndexCursor", "LockStat", "LogStat", "Member", "Prepared", "Queue", "Range", "RecordDatabase",
+    "RepEvent", "Replication", "Role", "Sequence", "SequenceState", "Site", "Statistics", "Status", "Transaction",
+    "TransactionStat", "errors", "open",
 )  # fmt: skip

@@ -36,6 +36,8 @@ async def open_database(
         if other.place == place and isinstance(other, Database) and other.indices:
             detail = "it is open here with indices, which another opening would not keep in step; share that object"
             raise errors.InUse(doing="open", of=title, detail=detail)
+    if environment.replication is not None:  # before, a client has not got its files
+        await environment.replication.wait_ready(timeout=environment.settings.lock_timeout)
     home = environment.home
     handle = await environment.opened(
         partial(home.open_database, place, layout, create, title), partial(home.close_database, title=title), title
@@ -62,6 +64,6 @@ async def open_index_of(
     try:
         work = partial(open_index, home, primary.handle, terms, description, create=create)
         handles = await environment.opened(work, discard, title)
-        return environment.enter(Index(environment, description, handles, primary, terms.extract))
+        return environment.enter(Index(environment, description, handles, primary, terms))
     finally:
         primary.usage.leave()

@@ -32,8 +32,9 @@ from asyncstore.bdb import errors
 from asyncstore.bdb._callbacks import check_callbacks, forget_failure
 from asyncstore.bdb._library import LIBDB_ERRORS, db
 from asyncstore.bdb._operations import REFUSALS, UserError
+from asyncstore.bdb._rep_events import Events
 from asyncstore.bdb._request import Request
-from asyncstore.bdb._translate import DEADLOCK, NOT_GRANTED, code_of, translate
+from asyncstore.bdb._translate import DEADLOCK, LATER, code_of, translate
 
 __all__ = ("Committer",)
 
@@ -51,15 +52,15 @@ _FAILURES: tuple[type[Exception], ...] = (*LIBDB_ERRORS, UserError)
 class Committer:
     """Applies batches of requests; called on worker threads, one batch at a time (it is given to a lane).
 
-    `handle` is the binding's environment, `flags` what commit does about durability. `unacknowledged`, called after a
-    commit by the thread that made it, tells whether too few other sites confirmed it.
+    `handle` is the binding's environment, `flags` what commit does about durability. `events` knows whether a commit
+    was confirmed by too few other sites.
     """
 
     # Any: the handle is the binding's.
-    def __init__(self, handle: Any, flags: int, unacknowledged: Callable[[], bool]) -> None:
+    def __init__(self, handle: Any, flags: int, events: Events) -> None:
         self._handle = handle
         self._flags = flags
-        self._unacknowledged = unacknowledged
+        self._events = events
         self.commits = 0  # top-level transactions committed
 
     def __call__(self, requests: list[Request]) -> None:
@@ -97,7 +98,7 @@ class Committer:
                 if code_of(exc) in NO_ROOM:
                     full = exc
                     failed_in_a_row += 1
-                elif code_of(exc) == NOT_GRANTED:
+                elif code_of(exc) in LATER:
                     request.again = True
                     blocked.add(_place(request))
             request.error = _error(cause, request)
@@ -165,16 +166,17 @@ class Committer:
             # A deadlock is not the request's own: its locks are its parent's, which must give way as a whole.
             if not isinstance(exc, _FAILURES) or code_of(exc) == DEADLOCK:
                 raise
-            request.again = code_of(exc) == NOT_GRANTED
+            request.again = code_of(exc) in LATER
             request.error = _error(exc, request)
         else:
             child.commit()
 
     def _commit(self, transaction: Any, requests: list[Request]) -> None:
         # A commit that fails has ended the transaction all the same: there is nothing left to abort.
+        self._events.begin_commit()
         transaction.commit(self._flags)
         self.commits += 1
-        if self._unacknowledged():
+        if self._events.take_unacknowledged():
             for request in requests:
                 if request.error is None:
                     request.error = errors.NotReplicated(doing=request.operation.name, of=request.owner.title)

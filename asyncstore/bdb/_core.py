@@ -8,10 +8,12 @@ for a lock in there. Transactions, which do, have a lane each on workers of the 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import sys
 import warnings
+import weakref
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
@@ -23,8 +25,10 @@ from asyncstore.bdb._gather import Gatherer
 from asyncstore.bdb._home import Home
 from asyncstore.bdb._layout import Description, Layout, Place
 from asyncstore.bdb._library import db
+from asyncstore.bdb._member import Member
 from asyncstore.bdb._opening import Opening
 from asyncstore.bdb._read import Reader
+from asyncstore.bdb._rep_events import Event, RepEvent
 from asyncstore.bdb._request import Request
 from asyncstore.bdb._session import Session, SessionState
 from asyncstore.bdb._settings import Durability, Settings, commit_flags
@@ -37,6 +41,7 @@ from asyncstore.pool import Lane, Pool, PoolClosed
 if TYPE_CHECKING:
     from asyncstore.bdb._database import Database
     from asyncstore.bdb._index import Index, IndexTerms
+    from asyncstore.bdb._rep_settings import Replication
 
 __all__ = ("Core",)
 
@@ -79,7 +84,8 @@ class Core:
         self._closing: asyncio.Task[None] | None = None
         self._failure: errors.NeedsRecovery | None = None
         self.events = home.events
-        self._committer = Committer(home.handle, commit_flags(settings.durability), self.unacknowledged)
+        self.replication: Member | None = None  # this site in its group; None: the environment is not replicated
+        self._committer = Committer(home.handle, commit_flags(settings.durability), home.events)
         patience = settings.lock_timeout
         self.writes = Gatherer(
             lane, self._committer, width=1, max_requests=GROUP_REQUESTS, max_bytes=GROUP_BYTES, patience=patience,
@@ -92,6 +98,7 @@ class Core:
         )
         # A batch of a range takes 1 ms: alone in its job, it holds up no get.
         self.scans = Gatherer(pool, reader, width=READ_JOBS, max_requests=1, max_bytes=1 << 40, patience=patience)
+        self._unsubscribe = self.events.subscribe(_panic_relay(self))
         self.upkeep = Upkeep(self, settings.checkpoint_bytes, settings.checkpoint_interval)
         self.upkeep.start()
 
@@ -153,9 +160,31 @@ class Core:
         """Return what libdb's commit is told."""
         return commit_flags(durability)
 
-    def unacknowledged(self) -> bool:
-        """Tell whether the commit that this very thread has just made was confirmed by too few sites."""
-        return self.events.take_unacknowledged()
+    # Replication
+
+    async def join_group(self, settings: Replication) -> None:
+        """Begin to take part in the group; what fails closes the environment."""
+        self.replication = Member(self, settings)
+        try:
+            await self._on_worker(self.home.join_group)
+        except BaseException:
+            await self.aclose()
+            raise
+
+    def reopenable(self) -> list[Store[Any]]:
+        """Return what is open, an index behind what it indexes."""
+        found = [store for store in self.databases_open.values() if store.state is State.OPEN]
+        return sorted(found, key=lambda store: -store.closing_rank)
+
+    async def reopen(self, store: Store[Any]) -> None:
+        """Give `store` a fresh handle. The old one is kept until the store is closed: calls may be inside."""
+        if store.state is not State.OPEN:
+            return
+        store.usage.enter()
+        try:
+            store.adopt(await store.open_again())
+        finally:
+            store.usage.leave()
 
     # Databases
 
@@ -299,6 +328,9 @@ class Core:
 
     async def _close(self) -> None:
         self.upkeep.stop()
+        self._unsubscribe()
+        if self.replication is not None:
+            await self.replication.aclose()
         if self._failure is not None:
             await self._close_broken()
             return
@@ -352,3 +384,20 @@ class Core:
             if self._transaction_pool is not None:
                 self._transaction_pool.close()
             self.state = State.CLOSED
+
+
+def _panic_relay(environment: Core) -> Callable[[Event], None]:
+    """Return a subscriber that has `environment` given up when libdb declares it unusable; it refers to it weakly."""
+    alive, loop = weakref.ref(environment), asyncio.get_running_loop()
+
+    def give_up() -> None:
+        core = alive()
+        if core is not None:
+            core.give_up("libdb met a fatal error and declared the environment unusable")
+
+    def subscriber(event: Event) -> None:
+        if event.kind in (RepEvent.PANIC, RepEvent.REGISTERED_PANIC):
+            with contextlib.suppress(RuntimeError):  # the loop has ended: nobody is left to tell
+                loop.call_soon_threadsafe(give_up)
+
+    return subscriber

@@ -111,7 +111,10 @@ def open(  # noqa: A001 - `bdb.open` is the public name that users expect
 async def _open(settings: Settings, pool: Pool) -> Environment:
     lane = pool.lane(name=f"bdb {settings.home}", priority=settings.priority)
     home = await lane.run(Home, settings, on_discard=Home.abandon)
-    return Environment(settings, home, lane, pool)
+    environment = Environment(settings, home, lane, pool)
+    if settings.replication is not None:
+        await environment.join_group(settings.replication)
+    return environment
 
 
 class Environment(Core):
@@ -154,7 +157,9 @@ class Environment(Core):
         session = Session(
             self, None, title=f"transaction of {self.title}", flags=flags, patience=patience, priority=priority
         )
-        timer = None if timeout is None else self._loop.call_later(timeout, session.expire)
+        timer = None
+        if timeout is not None:
+            timer = self._loop.call_later(timeout, session.end_early, errors.TransactionTimeout)
         return Transaction(self, session, durability or self.durability, timer)
 
     async def run_transaction(

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from asyncstore.bdb import errors
+from asyncstore.bdb import _replication, errors
 from asyncstore.bdb._layout import Layout, Place, open_handle
 from asyncstore.bdb._library import LIBDB_ERRORS, db
 from asyncstore.bdb._regions import check_room, reserve
@@ -31,6 +31,8 @@ from asyncstore.bdb._translate import translated
 
 __all__ = ("Home",)
 
+# The lock that a handle keeps on its file was broken, by a change of masters: it is given up either way.
+_HARMLESS_AT_CLOSE = (db.DBLockDeadlockError, db.DBLockNotGrantedError, db.DBRepHandleDeadError)
 LOCK_QUANTUM = 0.1  # seconds that libdb waits for a lock before the caller's patience is looked at
 
 _homes: set[tuple[int, int]] = set()  # (device, inode) of each home that this process has open
@@ -58,7 +60,7 @@ class Home:
 
     def _watch_home(self) -> None:
         settings = self.settings
-        if settings.home is None or settings.private or settings.replication is not None:
+        if settings.home is None or settings.private:
             return
         try:
             self._registry = Registry(settings.home)
@@ -181,6 +183,18 @@ class Home:
         with translated("trickle", self.settings.title):
             return int(self.handle.memp_trickle(percent))
 
+    def join_group(self) -> None:
+        """Begin to take part in replication; the first time this asks another site to let it in."""
+        settings = self.settings
+        assert settings.replication is not None, "only called with it"
+        try:
+            with translated("join the group of", settings.title):
+                _replication.start(self.handle, settings.replication)
+        except errors.Error as exc:
+            # A second process in one environment: the first one's threads do the work, for this one too.
+            if exc.code != db.DB_REP_IGNORE:
+                raise
+
     def read_only(self) -> bool:
         """Whether this is a client of replication, which changes nothing by itself."""
         if self.settings.replication is None:
@@ -189,7 +203,7 @@ class Home:
 
     def close_database(self, handle: Any, title: str) -> None:
         """Close a database's handle; libdb gives it up even when this raises."""
-        with translated("close", title):
+        with translated("close", title), contextlib.suppress(*_HARMLESS_AT_CLOSE):
             # Without NOSYNC every close would write the database's pages; the log has them, the checkpoint writes them.
             handle.close(db.DB_NOSYNC)
 
@@ -219,19 +233,16 @@ def _open_environment(settings: Settings, events: Events) -> Any:
         _configure(handle, settings)
         events.attach(handle)
         if settings.replication is not None:
-            from asyncstore.bdb import _replication
-
             _replication.configure(handle, settings.replication)
         parts = db.DB_INIT_MPOOL | db.DB_INIT_TXN | db.DB_INIT_LOG | db.DB_INIT_LOCK | db.DB_THREAD | db.DB_CREATE
         if settings.home is None:
             handle.open(None, parts | db.DB_PRIVATE)
         elif settings.private:
             handle.open(settings.home, parts | db.DB_PRIVATE | db.DB_RECOVER)
-        elif settings.replication is not None:
-            handle.open(settings.home, parts | db.DB_INIT_REP | db.DB_RECOVER)
         else:
             check_room(settings, settings.home)
-            handle.open(settings.home, parts | db.DB_REGISTER | db.DB_RECOVER)
+            replicated = 0 if settings.replication is None else _replication.open_flags()
+            handle.open(settings.home, parts | replicated | db.DB_REGISTER | db.DB_RECOVER)
     except BaseException:
         with contextlib.suppress(*LIBDB_ERRORS):  # the first error is the one to tell
             handle.close()

@@ -121,7 +121,7 @@ def _entries(index: Index[Any], txn: Any, request: Request) -> tuple[list[tuple[
 def _rebuild(_handle: Any, txn: Any, request: Request) -> int:
     index: Any = request.owner
     index.entries.truncate(txn)
-    return _fill(index.primary.handle, index.entries, index.extract, txn, unique=index.unique, title=index.title)
+    return _fill(index.primary.handle, index.entries, index.terms.extract, txn, unique=index.unique, title=index.title)
 
 
 _GET_WITH_KEY = Operation("get_with_key", _get_with_key)
@@ -142,12 +142,12 @@ class Index(Store[bytes], Generic[K]):
 
     def __init__(
         self, environment: Core, description: Description, handles: IndexHandles, primary: Database[K],
-        extract: Extractor,
+        terms: IndexTerms,
     ) -> None:  # fmt: skip
         super().__init__(environment, description, handles.index)
         self.entries = handles.entries  # the binding's
         self.primary: Database[K] = primary
-        self.extract = extract
+        self.terms = terms
         self.unique = self.layout.duplicates is None
         self.numbered = isinstance(primary.any_key, int)
         self.guarded = primary.guarded = True
@@ -219,6 +219,22 @@ class Index(Store[bytes], Generic[K]):
         """
         count: int = await self.write(_REBUILD, None, 0, txn)
         return count
+
+    async def open_again(self) -> IndexHandles:
+        """Open fresh handles, kept in step with the fresh one of the database; for `adopt`."""
+        home, description = self._environment.home, self.description
+
+        def discard(handles: IndexHandles) -> None:
+            for handle in handles:
+                home.close_database(handle, description.title)
+
+        work = partial(open_index, home, self.primary.handle, self.terms, description, create=False)
+        return await self._environment.opened(work, discard, description.title)
+
+    def adopt(self, handle: IndexHandles) -> None:
+        """Use these handles from now on."""
+        self._stale += self.entries, self.handle
+        self.handle, self.entries = handle
 
     async def close_others(self) -> None:
         """Take leave of the indexed database."""

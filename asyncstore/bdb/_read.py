@@ -14,7 +14,7 @@ from asyncstore.bdb._callbacks import check_callbacks
 from asyncstore.bdb._library import LIBDB_ERRORS, db
 from asyncstore.bdb._operations import UserError
 from asyncstore.bdb._request import Request
-from asyncstore.bdb._translate import DEADLOCK, NOT_GRANTED, code_of, translate
+from asyncstore.bdb._translate import DEADLOCK, LATER, code_of, translate
 
 __all__ = ("Reader",)
 
@@ -28,7 +28,13 @@ class Reader:
 
     def __call__(self, requests: list[Request]) -> None:
         """Carry out every request and store its outcome in it."""
-        transaction = self._begin()
+        try:
+            transaction = self._begin()
+        except LIBDB_ERRORS as exc:
+            for request in requests:
+                request.error = translate(exc, doing=request.operation.name, of=request.owner.title)
+                request.again = code_of(exc) in LATER
+            return
         try:
             for request in requests:
                 try:
@@ -40,7 +46,7 @@ class Reader:
                 except LIBDB_ERRORS as exc:
                     code = code_of(exc)
                     request.error = translate(exc, doing=request.operation.name, of=request.owner.title)
-                    if code == NOT_GRANTED:
+                    if code in LATER:
                         request.again = True
                     elif code == DEADLOCK:  # a transaction that waits for nothing is hardly ever chosen
                         request.again = True

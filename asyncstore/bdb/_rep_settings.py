@@ -32,7 +32,7 @@ _TIMES = (
 _OPTIONAL = frozenset(
     {"checkpoint_delay", "full_election_timeout", "heartbeat_send", "heartbeat_monitor", "lease_timeout"}
 )
-_FLAGS = ("creator", "elections", "strict_two_site", "bulk", "delay_sync", "auto_init", "wait_for_sync")
+_FLAGS = ("creator", "elections", "strict_two_site", "bulk", "delay_sync", "auto_init")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,10 +74,9 @@ class Replication:
       or the network died; False: it is, and the two may both be masters, of which one loses its commits
       [DB_REPMGR_CONF_2SITE_STRICT].
     - `bulk`: send records to clients in large pieces [DB_REP_CONF_BULK].
-    - `delay_sync`: a client does not catch up with a new master by itself [DB_REP_CONF_DELAYCLIENT]; `auto_init`: a
-      client whose log reaches back too little is given all files anew; False: it fails to join
-      [DB_REP_CONF_AUTOINIT].
-    - `wait_for_sync`: calls wait while a client catches up; False: they fail at once, retryable [DB_REP_CONF_NOWAIT].
+    - `delay_sync`: a client catches up with a new master only when told to, by `Member.synchronize`
+      [DB_REP_CONF_DELAYCLIENT]; `auto_init`: a client whose log reaches back too little is given all files anew; False:
+      it fails to join [DB_REP_CONF_AUTOINIT].
     - `lease_timeout`: the master reads only while a majority has granted it a lease of this length, so that no read at
       a master that has been replaced is stale; None: no leases [DB_REP_LEASE_TIMEOUT]. It excludes role "master".
     - `clock_skew`: by how many percent the fastest clock of the group may outrun the slowest, for leases
@@ -111,7 +110,6 @@ class Replication:
     bulk: bool = False
     delay_sync: bool = False
     auto_init: bool = True
-    wait_for_sync: bool = True
     lease_timeout: float | None = None
     clock_skew: float = 0.0
     transmit_limit: int = 10 * 1024 * 1024

@@ -18,7 +18,9 @@ from typing import Any
 from asyncstore.bdb._library import db
 from asyncstore.bdb._rep_settings import Acks, Address, Replication, check_acks, check_priority
 
-__all__ = ("Role", "Site", "Status", "configure", "open_flags", "set_acks", "set_priority", "start", "status")
+__all__ = (
+    "Role", "Site", "Status", "configure", "open_flags", "set_acks", "set_priority", "start", "status", "synchronize",
+)  # fmt: skip
 
 _ACKS: dict[str, int] = {
     "all": db.DB_REPMGR_ACKS_ALL,
@@ -109,7 +111,8 @@ def configure(handle: Any, settings: Replication) -> None:
     handle.repmgr_set_ack_policy(_ACKS[settings.acks])
     for name, which in _SWITCHES.items():
         handle.rep_set_config(which, getattr(settings, name))
-    handle.rep_set_config(db.DB_REP_CONF_NOWAIT, not settings.wait_for_sync)
+    # A call that comes while a client catches up fails at once: no worker waits in there, the gatherer asks again.
+    handle.rep_set_config(db.DB_REP_CONF_NOWAIT, True)  # noqa: FBT003 - the binding takes it by position
     if settings.lease_timeout is not None:
         handle.rep_set_config(db.DB_REP_CONF_LEASE, True)  # noqa: FBT003 - the binding takes it by position
     handle.rep_set_timeout(db.DB_REP_CHECKPOINT_DELAY, 0)  # the one whose default is neither ours nor none
@@ -159,6 +162,11 @@ def set_acks(handle: Any, acks: Acks) -> None:
     """Change which sites have to acknowledge a commit, from the next one on."""
     check_acks(acks)
     handle.repmgr_set_ack_policy(_ACKS[acks])
+
+
+def synchronize(handle: Any) -> None:
+    """Have a client catch up with its master that was told to delay that."""
+    handle.rep_sync()
 
 
 def status(handle: Any) -> Status:

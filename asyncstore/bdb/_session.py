@@ -103,7 +103,7 @@ class Session:
         self.child: Session | None = None
         self.usage = Usage()
         self.guarded = False
-        self.expired = False
+        self.ended_early: type[errors.Error] | None = None  # what did it, when it was not the caller
         self.flags = flags
         self.depth: int = 0 if parent is None else parent.depth + 1
         self.snapshot: bool = bool(flags & db.DB_TXN_SNAPSHOT) or (parent is not None and parent.snapshot)
@@ -133,17 +133,17 @@ class Session:
         """Raise unless the transaction can be used now, by this loop."""
         if asyncio.get_running_loop() is not self._loop:
             raise errors.Misuse(doing=doing, of=self.title, detail="it was opened on another event loop")
-        if self.expired:
-            raise errors.TransactionTimeout(doing=doing, of=self.title)
+        if self.ended_early is not None:
+            raise self.ended_early(doing=doing, of=self.title)
         if self.state is not SessionState.OPEN:
             raise errors.TransactionEnded(doing=doing, of=self.title, detail=f"it is {self.state.value}")
         if self.child is not None:
             raise errors.Misuse(doing=doing, of=self.title, detail="a transaction nested in it is open")
 
-    def expire(self) -> None:
-        """Undo the transaction because its time is over."""
+    def end_early(self, why: type[errors.Error]) -> None:
+        """Undo the transaction under its caller, who is told by an error of the class `why`."""
         if self.state is SessionState.OPEN:
-            self.expired = True
+            self.ended_early = why
             _ = self.abort()  # nobody waits for it
 
     def leave_prepared(self) -> asyncio.Future[None]:
@@ -279,7 +279,7 @@ class Session:
             doomed = self.root.doomed
             raise type(doomed)(doing=operation.name, of=request.owner.title, detail=doomed.detail) from doomed
         if self._unwanted:
-            kind = errors.TransactionTimeout if self.expired else errors.TransactionEnded
+            kind = self.ended_early or errors.TransactionEnded
             raise kind(doing=operation.name, of=self.title, detail="it was aborted meanwhile")
         txn = self.begun()
         target = request.owner
@@ -331,8 +331,9 @@ class Session:
         self._close_cursors()
         handle, self.handle = self.handle, None
         if handle is not None:
+            self.environment.events.begin_commit()
             handle.commit(0 if self.parent is not None else flags)
-            if self.parent is None and self.environment.unacknowledged():
+            if self.parent is None and self.environment.events.take_unacknowledged():
                 raise errors.NotReplicated(doing="commit", of=self.title)
 
     def abort_here(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from enum import Enum
-from functools import cmp_to_key
+from functools import cmp_to_key, partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from asyncstore.bdb import _operations as ops, errors
@@ -47,6 +47,8 @@ class Store(Generic[K]):
         self._environment = environment
         self._loop = asyncio.get_running_loop()
         self._closing: asyncio.Task[None] | None = None
+        self.description = description
+        self._stale: list[Any] = []  # the binding's handles that were replaced, and may have calls inside
         self.name = description.name
         self.title = description.title
         self.handle = handle
@@ -214,6 +216,20 @@ class Store(Generic[K]):
         """Return what gives a range its batches, each carried out by `operation`. For this package."""
         return lambda plan: self._read(Request(self, operation, None, plan), txn, scanning=True)
 
+    async def open_again(self) -> Any:
+        """Open a fresh handle, for `adopt`. For the environment, after a change of masters."""
+        home, description = self._environment.home, self.description
+        return await self._environment.opened(
+            partial(home.open_database, description.place, description.layout, False, description.title),  # noqa: FBT003 - a job's arguments have no names
+            partial(home.close_database, title=description.title),
+            description.title,
+        )
+
+    def adopt(self, handle: Any) -> None:
+        """Use `handle` from now on; the one before is closed with this object."""
+        self._stale.append(self.handle)
+        self.handle = handle
+
     async def aclose(self) -> None:
         """Finish what was asked for before, refuse what comes after, and close. Idempotent.
 
@@ -237,6 +253,8 @@ class Store(Generic[K]):
         await self.holders.idle()
         try:
             await self.close_others()
+            for handle in self._stale:
+                await self._environment.close_handle(handle, self.title)
             await self._environment.close_database(self)
         finally:
             self.state = State.CLOSED

@@ -124,8 +124,8 @@ class Transaction:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if self._session.expired and error is None:
-                raise errors.TransactionTimeout(doing="commit", of=self._session.title)
+            if self._session.ended_early is not None and error is None:
+                raise self._session.ended_early(doing="commit", of=self._session.title)
             if self._session.state is not SessionState.OPEN:
                 if self._session.state is SessionState.PREPARED and error is not None:
                     await self._undo()

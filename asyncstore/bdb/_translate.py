@@ -8,10 +8,14 @@ from contextlib import contextmanager
 from asyncstore.bdb import errors
 from asyncstore.bdb._library import LIBDB_ERRORS
 
-__all__ = ("DEADLOCK", "NOT_GRANTED", "code_of", "translate", "translated")
+__all__ = ("DEADLOCK", "LATER", "NOT_GRANTED", "code_of", "translate", "translated")
 
 DEADLOCK = -30993  # DB_LOCK_DEADLOCK
 NOT_GRANTED = -30992  # DB_LOCK_NOTGRANTED
+HANDLE_DEAD = -30984  # DB_REP_HANDLE_DEAD
+LOCKOUT = -30978  # DB_REP_LOCKOUT
+# Nothing has happened, and will be possible a little later: a lock given up, a client that has caught up.
+LATER = frozenset({NOT_GRANTED, LOCKOUT, HANDLE_DEAD})
 
 # libdb answers EINVAL for these and tells them apart only by the number of the message, which is stable within 5.x.
 _BY_MESSAGE: dict[str, type[errors.Error]] = {

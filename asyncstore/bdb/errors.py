@@ -24,12 +24,15 @@ __all__ = (
     "IOFailure",
     "InUse",
     "InvalidArgument",
+    "JoinFailed",
     "KeyEmpty",
     "KeyExists",
+    "LeaseExpired",
     "LockTimeout",
     "LogBufferFull",
     "Misuse",
     "NeedsRecovery",
+    "NoMaster",
     "NoSuchFile",
     "NotFound",
     "NotMaster",
@@ -223,10 +226,28 @@ class LogBufferFull(Error, codes=(-30991,)):
     sentence = "the transaction is larger than the log buffer in memory"
 
 
-class NotMaster(Error, shared.Busy, codes=(-30975, -30978)):
-    """A write was sent to a site that is not the master of its replication group, or while there is none."""
+class NotMaster(Error, shared.Busy):
+    """A write was sent to a site that is not the master of its replication group, or is not any more."""
 
     sentence = "this site is not the master of its replication group"
+
+
+class NoMaster(Error, shared.Busy, codes=(-30975, -30978)):
+    """The site found no master in time, or is still catching up with it; the same call can succeed later."""
+
+    sentence = "no master was found, or this site has not caught up with it yet"
+
+
+class LeaseExpired(Error, shared.Busy, codes=(-30979,)):
+    """A master with leases is not sure to be the master still, and so reads nothing."""
+
+    sentence = "the master's lease has run out; the same call can succeed when the others are reached again"
+
+
+class JoinFailed(Error, codes=(-30980,)):
+    """The site's log reaches back too little, and `auto_init` is off: give it a backup of the master's home."""
+
+    sentence = "the site cannot catch up with its master, and is not to be given all files anew"
 
 
 class NotReplicated(Error, TimeoutError):

@@ -99,7 +99,6 @@ def test_every_setting_reaches_libdb_in_its_own_unit():
         bulk=True,
         delay_sync=True,
         auto_init=False,
-        wait_for_sync=False,
         transmit_limit=123456,
         request_gap=(0.05, 0.5),
         sync_from=THERE,

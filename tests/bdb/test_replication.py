@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import select
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from asyncstore.testing._servers import _free_port
 from tests.bdb.binding import bdb  # noqa: F401 - skips the module where there is no libdb
 
 SCRIPT = Path(__file__).with_name("replication_site.py")
@@ -126,14 +126,13 @@ class Group:
 
 
 def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
+    """Return ports below the ephemeral range, where no outgoing connection can take them meanwhile."""
+    ports: list[int] = []
+    while len(ports) < count:
+        port = _free_port()
+        if port not in ports:
+            ports.append(port)
+    return ports
 
 
 @pytest.fixture
