@@ -64,7 +64,7 @@ class Home:
             return
         try:
             self._registry = Registry(settings.home)
-            reserve(settings.home)
+            reserve(settings.home, settings.cache_size)
         except OSError as exc:
             self.abandon()
             kind = errors.Error.by_code.get(exc.errno or 0, errors.IOFailure)
@@ -109,7 +109,7 @@ class Home:
         if self._registry is None or self.settings.home is None:
             return None
         with contextlib.suppress(OSError):  # no room: they stay as they are, and the next look tries again
-            reserve(self.settings.home)  # they grow
+            reserve(self.settings.home, self.settings.cache_size)  # they grow
         return self._registry.verdict()
 
     # Any: the handle is the binding's.

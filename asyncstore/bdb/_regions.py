@@ -1,12 +1,14 @@
-"""Room on the disk for an environment's shared regions, taken when it is opened.
+"""Room on the disk for an environment's shared regions.
 
-libdb makes the files of its regions (``__db.001`` and so on) sparse and maps them. A page that is touched for the
-first time while the disk is full cannot be had, and the kernel tells by SIGBUS: the process dies in the middle of a
-get. So the blocks are asked for at open, where a full disk is an error like any other, and from time to time, for the
-regions grow. While libdb makes them nothing can be asked for yet: it is not begun where there is too little room.
+libdb makes the files of its regions (``__db.001`` and so on) sparse, lets them grow, and maps them. A page that is
+touched for the first time while the disk is full cannot be had, and the kernel tells by SIGBUS: the process dies in the
+middle of a get. So the blocks of what is there, and of what it can grow to, are asked for at open, and looked after
+from time to time. While libdb makes the regions nothing can be asked for yet: it is not begun where there is too little
+room.
 
-fallocate(2) itself, not `os.posix_fallocate`: where the file system cannot do it the C library would write into the
-regions, under the hands of the processes that use them. Then they stay sparse. Blocking calls, for worker threads.
+fallocate(2) itself, not `os.posix_fallocate`: that has no way to ask for blocks behind the end of a file, and where the
+file system cannot do it the C library would write into the regions, under the hands of the processes that use them.
+Then they stay sparse. Blocking calls, for worker threads.
 """
 
 from __future__ import annotations
@@ -26,7 +28,10 @@ __all__ = ("check_room", "reserve")
 FIXED = 1 << 20  # bytes of the regions of an environment whose tables are the smallest, rounded up
 LOCK = 150  # bytes of the regions for each of `max_locks`
 CACHE_PART = 12  # libdb makes a cache with less than a twelfth of its size, and lets it grow
+CACHE_EXTRA = 64 * 1024  # bytes of a cache's region above the quarter that libdb adds to what it is told
 REGIONS = "__db.[0-9]*"
+TABLES, MUTEXES = "__db.001", "__db.002"  # the others are the cache
+KEEP_SIZE = 1  # linux/falloc.h: blocks behind the end of the file, which stays where it is
 _CANNOT = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)  # a file system, a kernel without it
 
 
@@ -47,16 +52,30 @@ def check_room(settings: Settings, home: str) -> None:
         raise errors.DiskFull(doing="open", of=settings.title, code=errno.ENOSPC, detail=detail)
 
 
-def reserve(home: str) -> None:
-    """Have every block of the region files in `home`. Raises OSError when there is no room for them."""
-    for path in Path(home).glob(REGIONS):
+def reserve(home: str, cache_size: int) -> None:
+    """Have every block of the region files in `home`. Raises OSError when there is no room for them.
+
+    And those that they will grow into, unless that is more than half of what is free.
+    """
+    for path in sorted(Path(home).glob(REGIONS)):
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
             info = os.fstat(fd)
-            if info.st_blocks * 512 < info.st_size:
-                _fallocate()(fd, info.st_size)
+            had = info.st_blocks * 512
+            most = _grown(path.name, info.st_size, cache_size)
+            disk = os.fstatvfs(fd)
+            wanted = most if most - had < disk.f_bavail * disk.f_frsize // 2 else info.st_size
+            if had < wanted:
+                _fallocate()(fd, wanted)
         finally:
             os.close(fd)
+
+
+def _grown(name: str, size: int, cache_size: int) -> int:
+    """Return how many bytes a region may grow to: the tables double, the mutexes stay, the cache has its bound."""
+    if name == TABLES:
+        return 2 * size
+    return size if name == MUTEXES else max(size, cache_size + cache_size // 4 + CACHE_EXTRA)
 
 
 @cache
@@ -72,7 +91,7 @@ def _fallocate() -> Callable[[int, int], None]:
     function.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
 
     def fallocate(fd: int, size: int) -> None:
-        while function(fd, 0, 0, size) < 0:
+        while function(fd, KEEP_SIZE, 0, size) < 0:
             number = ctypes.get_errno()
             if number in _CANNOT:
                 return

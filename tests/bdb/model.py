@@ -299,7 +299,7 @@ class Oracle:
         return found[:limit]
 
     def cursor(self) -> OracleCursor:
-        return OracleCursor(self.db.cursor(self.txn))
+        return OracleCursor(self.db.cursor(self.txn), 1 if self.kind == "recno" else b"")
 
     def close(self) -> None:
         while self.txns:
@@ -311,8 +311,9 @@ class Oracle:
 class OracleCursor:
     """The binding's cursor under our names."""
 
-    def __init__(self, cursor: Any) -> None:
+    def __init__(self, cursor: Any, any_key: Any) -> None:
         self.cursor = cursor
+        self.any_key = any_key
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.cursor, NAMES.get(name, name))
@@ -327,4 +328,4 @@ class OracleCursor:
         self.cursor.put(key, value, PLACES[place])
 
     def replace(self, value: bytes) -> None:
-        self.cursor.put(1 if self.cursor.current() is None else self.cursor.current()[0], value, libdb.DB_CURRENT)
+        self.cursor.put(self.any_key, value, libdb.DB_CURRENT)

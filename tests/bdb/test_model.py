@@ -175,6 +175,17 @@ class Stores(RuleBasedStateMachine):
         self.model.abort()
         self.check_all()
 
+    @precondition(lambda self: self.txns)
+    @rule()
+    def abort_with_all_that_is_nested(self) -> None:
+        self.run(self.txns[0].abort())
+        while self.txns:
+            self.forget_cursors()
+            self.txns.pop()
+            self.oracle.abort()
+            self.model.abort()
+        self.check_all()
+
     @precondition(lambda self: not self.txns)
     @rule()
     def reopen(self) -> None:
