@@ -89,10 +89,6 @@ from asyncstore.aio._open import (
 from asyncstore.aio._pathlib import (
     Path as Path,
 )
-from asyncstore.aio._priority import (
-    current_priority as current_priority,
-    priority as priority,
-)
 from asyncstore.aio._remove import (
     rmtree as rmtree,
 )
@@ -158,6 +154,10 @@ from asyncstore.aio.errors import (
     PartialWrite as PartialWrite,
     TooLarge as TooLarge,
     WatchLimit as WatchLimit,
+)
+from asyncstore.pool import (
+    current_priority as current_priority,
+    priority as priority,
 )
 
 __all__ = (

@@ -32,10 +32,11 @@ from asyncstore.bdb._stat import (
     TransactionStat as TransactionStat,
 )
 from asyncstore.bdb._transaction import Transaction as Transaction
+from asyncstore.pool import priority as priority
 
 __all__ = (
     "CacheStat", "CompactProgress", "Cursor", "Database", "DatabaseStat", "Environment", "EnvironmentStat", "Event",
     "Heap", "Index", "IndexCursor", "LockStat", "LogStat", "Member", "Prepared", "Queue", "Range", "RecordDatabase",
     "RepEvent", "Replication", "Role", "Sequence", "SequenceState", "Site", "Statistics", "Status", "Transaction",
-    "TransactionStat", "errors", "open",
+    "TransactionStat", "errors", "open", "priority",
 )  # fmt: skip

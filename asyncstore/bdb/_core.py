@@ -89,15 +89,24 @@ class Core:
         patience = settings.lock_timeout
         self.writes = Gatherer(
             lane, self._committer, width=1, max_requests=GROUP_REQUESTS, max_bytes=GROUP_BYTES, patience=patience,
-            ordered=True, returned=self._wrote,
+            ordered=True, priority=settings.priority, returned=self._wrote,
         )  # fmt: skip
         reader = Reader(home.handle)
         # Reads carry no bytes to a worker, so only their number cuts a batch.
         self.reads = Gatherer(
-            pool, reader, width=READ_JOBS, max_requests=READ_BATCH, max_bytes=1 << 40, patience=patience
+            pool,
+            reader,
+            width=READ_JOBS,
+            max_requests=READ_BATCH,
+            max_bytes=1 << 40,
+            patience=patience,
+            priority=settings.priority,
         )
         # A batch of a range takes 1 ms: alone in its job, it holds up no get.
-        self.scans = Gatherer(pool, reader, width=READ_JOBS, max_requests=1, max_bytes=1 << 40, patience=patience)
+        self.scans = Gatherer(
+            pool, reader, width=READ_JOBS, max_requests=1, max_bytes=1 << 40, patience=patience,
+            priority=settings.priority,
+        )  # fmt: skip
         self._unsubscribe = self.events.subscribe(_panic_relay(self))
         self.upkeep = Upkeep(self, settings.checkpoint_bytes, settings.checkpoint_interval)
         self.upkeep.start()

@@ -9,6 +9,8 @@ A request that met a lock comes back undone (`again`). It goes to a second list,
 until the lock is had or its time is up. So no worker waits for what a caller's open transaction has locked, and a lock
 that is never given up costs a `LockTimeout`, not a program that hangs.
 
+Requests of a higher priority (`asyncstore.pool.priority`) are taken first. Those of one priority keep their order.
+
 The lists have no bound of their own: every entry has a caller that waits for it, so they are as long as there are
 waiting tasks.
 """
@@ -17,14 +19,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
 from asyncstore.bdb import errors
 from asyncstore.bdb._request import Request
 from asyncstore.errors import Closed, Internal, WouldBlock
-from asyncstore.pool import Lane, Pool, PoolClosed
+from asyncstore.pool import HIGHEST, LOWEST, Lane, Pool, PoolClosed, current_priority
 
 __all__ = ("Gatherer",)
 
@@ -55,6 +57,7 @@ class Gatherer:
         patience: float,
         ordered: bool = False,
         waits: bool = False,
+        priority: int = 0,
         returned: Callable[[list[Request]], None] | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
@@ -67,7 +70,8 @@ class Gatherer:
         self._ordered = ordered
         self._waits = waits
         self._on_returned = returned
-        self._waiting: deque[Request] = deque()
+        self._priority = priority  # added to that of the requests
+        self._queues: dict[int, deque[Request]] = {0: deque()}  # what waits, by priority, the highest first
         self._later: deque[Request] = deque()  # met a lock
         self._timer: asyncio.TimerHandle | None = None
         self._pause = AGAIN_PAUSE
@@ -79,7 +83,7 @@ class Gatherer:
         self.failure: errors.Error | None = None  # why nothing more is handed over; set by `fail`
 
     def __len__(self) -> int:
-        return len(self._waiting) + len(self._later)
+        return sum(map(len, self._queues.values())) + len(self._later)
 
     @property
     def busy(self) -> bool:
@@ -90,10 +94,24 @@ class Gatherer:
         """Take `request` and return the future of its outcome."""
         request.owner.usage.enter()
         request.future = self._loop.create_future()
-        self._waiting.append(request)
+        # What one transaction is asked keeps its order.
+        request.priority = level = 0 if self._waits else current_priority()
+        queue = self._queues.get(level)
+        (self._new_queue(level) if queue is None else queue).append(request)
         if not self._scheduled and len(self._inside) < self._width:
             self._schedule()
         return request.future
+
+    def _new_queue(self, level: int) -> deque[Request]:
+        queue: deque[Request] = deque()
+        self._queues[level] = queue
+        self._queues = dict(sorted(self._queues.items(), reverse=True))
+        return queue
+
+    def _put_back(self, requests: Iterable[Request]) -> None:
+        """Put `requests`, which are in their order, in front of those that wait."""
+        for request in reversed(list(requests)):
+            self._queues[request.priority].appendleft(request)
 
     def hurry(self) -> None:
         """Ask again at once for the locks that were not had: somebody has just given some up."""
@@ -107,10 +125,10 @@ class Gatherer:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        for request in (*self._later, *self._waiting):
-            self._end(request, self._broken(request))
-        self._later.clear()
-        self._waiting.clear()
+        for queue in (self._later, *self._queues.values()):
+            for request in queue:
+                self._end(request, self._broken(request))
+            queue.clear()
         for batch in self._inside:
             for request in batch:
                 if request.future is not None and not request.future.done():
@@ -140,9 +158,9 @@ class Gatherer:
                     self._end(request, self._broken(request))
                 continue
             try:
-                job = self._target.submit_nowait(self._work, batch)
+                job = self._submit(batch)
             except WouldBlock:
-                self._waiting.extendleft(reversed(batch))
+                self._put_back(batch)
                 self._scheduled = True
                 self._loop.call_later(POOL_FULL_PAUSE, self._hand_over)
                 return
@@ -156,22 +174,31 @@ class Gatherer:
             self.requests += len(batch)
             job.add_done_callback(partial(self._returned, batch))
 
+    def _submit(self, batch: list[Request]) -> asyncio.Future[None]:
+        level = max(LOWEST, min(HIGHEST, self._priority + batch[0].priority))
+        if isinstance(self._target, Pool):
+            return self._target.submit_nowait(self._work, batch, priority=level)
+        if self._target.priority != level:
+            self._target.priority = level
+        return self._target.submit_nowait(self._work, batch)
+
     def _take(self) -> list[Request]:
-        if self._ordered and self._later and self._waiting:
-            self._waiting.extendleft(reversed(self._later))
+        if self._ordered and self._later and any(self._queues.values()):
+            self._put_back(self._later)
             self._later.clear()
         batch: list[Request] = []
         size = 0
-        while self._waiting and len(batch) < self._max_requests:
-            request = self._waiting[0]
-            if batch and size + request.size > self._max_bytes:
-                break
-            self._waiting.popleft()
-            if request.future is None or request.future.done():
-                request.owner.usage.leave()  # cancelled before it was handed over: nothing happens
-                continue
-            batch.append(request)
-            size += request.size
+        for queue in self._queues.values():
+            while queue and len(batch) < self._max_requests:
+                request = queue[0]
+                if batch and size + request.size > self._max_bytes:
+                    return batch
+                queue.popleft()
+                if request.future is None or request.future.done():
+                    request.owner.usage.leave()  # cancelled before it was handed over: nothing happens
+                    continue
+                batch.append(request)
+                size += request.size
         return batch
 
     def _returned(self, batch: list[Request], job: asyncio.Future[None]) -> None:
@@ -183,7 +210,7 @@ class Gatherer:
             self._settle(batch, job.exception())
         if self._on_returned is not None:
             self._on_returned(batch)
-        if self._waiting and not self._scheduled:
+        if not self._scheduled and any(self._queues.values()):
             self._schedule()
         elif self._later and self._timer is None:
             self._timer = self._loop.call_later(0 if self._waits else self._pause, self._come_back)
@@ -191,9 +218,9 @@ class Gatherer:
 
     def _come_back(self) -> None:
         self._timer = None
-        self._waiting.extendleft(reversed(self._later))
+        self._put_back(self._later)
         self._later.clear()
-        if self._waiting and not self._scheduled:
+        if not self._scheduled:
             self._scheduled = True
             self._hand_over()
 

@@ -44,8 +44,8 @@ class Request:
     """An operation with its arguments, its outcome and the future that its caller waits for."""
 
     __slots__ = (
-        "again", "argument", "deadline", "error", "future", "handed_over", "key", "operation", "owner", "result",
-        "session", "size",
+        "again", "argument", "deadline", "error", "future", "handed_over", "key", "operation", "owner", "priority",
+        "result", "session", "size",
     )  # fmt: skip
 
     # Any: keys differ by access method; the argument and the result belong to the operation.
@@ -57,6 +57,7 @@ class Request:
         self.key = key
         self.argument = argument
         self.size = size  # bytes of key and value together, by which groups are cut
+        self.priority = 0  # of the caller's context; set by the gatherer
         self.session: Any = None  # the transaction that it is part of, if that was opened by a caller
         self.future: asyncio.Future[Any] | None = None
         self.handed_over = False

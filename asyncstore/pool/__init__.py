@@ -5,6 +5,12 @@ from __future__ import annotations
 from asyncstore.pool._default import default_pool as default_pool
 from asyncstore.pool._lane import Lane as Lane
 from asyncstore.pool._pool import Pool as Pool, PoolState as PoolState
+from asyncstore.pool._priority import (
+    HIGHEST as HIGHEST,
+    LOWEST as LOWEST,
+    current_priority as current_priority,
+    priority as priority,
+)
 from asyncstore.pool._stats import Histogram as Histogram, JobRecord as JobRecord, PoolStats as PoolStats
 from asyncstore.pool.errors import (
     LaneClosed as LaneClosed,
@@ -14,8 +20,10 @@ from asyncstore.pool.errors import (
 )
 
 __all__ = (
+    "HIGHEST",
     "Histogram",
     "JobRecord",
+    "LOWEST",
     "Lane",
     "LaneClosed",
     "Pool",
@@ -24,5 +32,7 @@ __all__ = (
     "PoolState",
     "PoolStats",
     "WorkerStartError",
+    "current_priority",
     "default_pool",
+    "priority",
 )
