@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
-from asyncstore.bdb import _database
+from asyncstore.bdb import _range
 from asyncstore.bdb._library import db as libdb
 from tests.bdb.binding import bdb
 from tests.bdb.model import PAGE_SIZE, Model, ModelCursor, Oracle, OracleCursor
@@ -320,7 +320,7 @@ class Recno(Stores):
 
 @pytest.mark.parametrize("machine", [Btree, Sorted, Hash, Recno])
 def test_every_sequence_of_operations_agrees_with_the_model_and_with_the_binding(machine, monkeypatch):
-    monkeypatch.setattr(_database, "FIRST_BATCH", 2)  # ranges of a few records go on from batch to batch
+    monkeypatch.setattr(_range, "FIRST_BATCH", 2)  # ranges of a few records go on from batch to batch
     run_state_machine_as_test(machine, settings=settings(max_examples=30, stateful_step_count=30))
 
 
