@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from asyncstore.bdb import errors
 from asyncstore.bdb._library import db
-from asyncstore.bdb._translate import translated
+from asyncstore.bdb._translate import NOT_GRANTED, translated
 
 if TYPE_CHECKING:
     from asyncstore.bdb._database import Database
@@ -50,7 +51,7 @@ async def compact(
     place = start
     while True:
         flags = db.DB_FREE_SPACE if free else 0
-        found = await database.environment.run("compact", _step, database, place, stop, flags, fill_percent)
+        found = await database.environment.run_patiently("compact", _step, database, place, stop, flags, fill_percent)
         done = replace(
             done,
             steps=done.steps + 1,
@@ -77,6 +78,15 @@ def _resume(database: Database[Any], end: Any) -> Any:
     return None
 
 
+@contextmanager
+def _as_timeout() -> Iterator[None]:
+    """Call by its name what libdb reports of a compaction that met a lock: there was no deadlock."""
+    try:
+        yield
+    except errors.Deadlock as exc:
+        raise errors.LockTimeout(doing=exc.doing, of=exc.of, code=NOT_GRANTED, detail=exc.detail) from exc
+
+
 def _step(database: Database[Any], start: Any, stop: Any, flags: int, fill_percent: int) -> dict[str, Any]:
     handle = database.handle
     options: dict[str, Any] = {"flags": flags}
@@ -88,6 +98,13 @@ def _step(database: Database[Any], start: Any, stop: Any, flags: int, fill_perce
         options["compact_fillpercent"] = fill_percent
     if handle.get_type() != db.DB_HASH:  # a hash is told no place to go on from: it is done in one step
         options["compact_pages"] = STEP_PAGES
-    with translated("compact", database.title):
-        found: dict[str, Any] = handle.compact(**options)
+    # Left to itself libdb waits for locks without end. In a transaction of ours that waits for none, it says so.
+    with _as_timeout(), translated("compact", database.title):
+        txn = database.environment.handle.txn_begin(None, db.DB_TXN_NOWAIT)
+        try:
+            found: dict[str, Any] = handle.compact(txn=txn, **options)
+        except BaseException:
+            txn.abort()
+            raise
+        txn.commit(db.DB_TXN_NOSYNC)  # what is lost of it was not asked for: a crash leaves the pages as they were
     return found

@@ -14,7 +14,7 @@ import os
 import sys
 import warnings
 import weakref
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
@@ -199,21 +199,16 @@ class Core:
 
     async def opened(self, work: Callable[[], T], discard: Callable[[T], None], title: str) -> T:
         """Open something on the lane, again while somebody has its file locked. For `_catalogue`."""
-        deadline = self._loop.time() + self.settings.lock_timeout
-        pause = 0.001
-        while True:
+
+        async def attempt() -> T:
             self.check_open("open", title)
             self._usage.enter()
             # The job of its own task, so that closing the environment waits for it even when the caller is cancelled.
             job = self._lane.submit_nowait(work, on_discard=discard)
             job.add_done_callback(lambda _: self._usage.leave())
-            try:
-                return await job
-            except (errors.LockTimeout, errors.Deadlock):
-                if self._loop.time() > deadline:
-                    raise
-            await asyncio.sleep(pause)  # somebody has the file locked: one who creates, renames or removes it
-            pause = min(2 * pause, 0.05)
+            return await job
+
+        return await self._patiently(attempt)
 
     def open_index(
         self, primary: Database[K], name: str, place: Place, layout: Layout, terms: IndexTerms, *, create: bool
@@ -249,6 +244,22 @@ class Core:
         job = self._pool.submit_nowait(work, *args)
         job.add_done_callback(lambda _: self._usage.leave())
         return await job
+
+    async def run_patiently(self, doing: str, work: Callable[[*Ts], T], *args: *Ts) -> T:
+        """Run blocking work that waits for no lock, again until the locks are had or the time is up. As `run`."""
+        return await self._patiently(lambda: self.run(doing, work, *args))
+
+    async def _patiently(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        deadline = self._loop.time() + self.settings.lock_timeout
+        pause = 0.001
+        while True:
+            try:
+                return await attempt()
+            except (errors.LockTimeout, errors.Deadlock):
+                if self._loop.time() > deadline:
+                    raise
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, 0.05)
 
     def submit(self, work: Callable[[], T]) -> asyncio.Future[T]:
         """Hand blocking work over; closing waits for it. For this package."""
