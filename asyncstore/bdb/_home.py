@@ -24,7 +24,7 @@ from asyncstore.bdb import _replication, errors
 from asyncstore.bdb._layout import Layout, Place, open_handle
 from asyncstore.bdb._library import LIBDB_ERRORS, db
 from asyncstore.bdb._regions import check_room, reserve
-from asyncstore.bdb._registry import Registry, strike_out
+from asyncstore.bdb._registry import Registry, strike_out, wants_recovery
 from asyncstore.bdb._rep_events import Events
 from asyncstore.bdb._settings import LOG_BUFFER, MEMORY_LOG_BUFFER, Settings
 from asyncstore.bdb._translate import translated
@@ -86,9 +86,12 @@ class Home:
                 self.abandon()
 
     def abandon(self) -> None:
-        """Close without a checkpoint."""
+        """Close without a checkpoint. The handle is gone also when this raises: it says that recovery is due."""
         try:
-            self.handle.close()
+            with translated("close", self.settings.title):
+                # libdb tells of its panic again while the binding has an exception at hand: nothing may be called then.
+                self.handle.set_event_notify(_nothing)
+                self.handle.close()
         finally:
             if self._registry is not None:
                 self._registry.close()
@@ -208,6 +211,10 @@ class Home:
             handle.close(db.DB_NOSYNC)
 
 
+def _nothing(*_: object) -> None:
+    """Take an event and do nothing."""
+
+
 def _claim(settings: Settings, home: str) -> tuple[int, int]:
     """Make the home when that is wanted, and enter it in `_homes`."""
     try:
@@ -228,6 +235,7 @@ def _claim(settings: Settings, home: str) -> tuple[int, int]:
 
 
 def _open_environment(settings: Settings, events: Events) -> Any:
+    recovering = settings.home is not None and (settings.private or wants_recovery(settings.home))
     handle = db.DBEnv()
     try:
         _configure(handle, settings)
@@ -243,11 +251,15 @@ def _open_environment(settings: Settings, events: Events) -> Any:
             check_room(settings, settings.home)
             replicated = 0 if settings.replication is None else _replication.open_flags()
             handle.open(settings.home, parts | replicated | db.DB_REGISTER | db.DB_RECOVER)
-    except BaseException:
+    except BaseException as exc:
         with contextlib.suppress(*LIBDB_ERRORS):  # the first error is the one to tell
+            handle.set_event_notify(_nothing)
             handle.close()
         if settings.home is not None and not settings.private:
             strike_out(settings.home)
+        if recovering and isinstance(exc, db.DBRunRecoveryError):
+            detail = f"recovery failed, so that a log file or a database file is damaged or missing: {exc.args[1]}"
+            raise errors.Corrupt(doing="open", of=settings.title, code=exc.args[0], detail=detail) from exc
         raise
     return handle
 

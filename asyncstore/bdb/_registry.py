@@ -88,11 +88,14 @@ class Registry:
 
 
 def wants_recovery(home: str) -> bool:
-    """Tell whether the next open of `home`, which this process has not open, will recover it: somebody died in it."""
+    """Tell whether the next open of `home`, which this process has not open, will recover it.
+
+    It does when somebody died in it, and when the register is gone, as in a copy, and there is something to recover.
+    """
     try:
         register = Registry(home)
     except FileNotFoundError:
-        return False
+        return any(name.startswith("log.") for name in os.listdir(home))
     try:
         return register.holds_dead()
     finally:

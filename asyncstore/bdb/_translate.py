@@ -17,9 +17,17 @@ LOCKOUT = -30978  # DB_REP_LOCKOUT
 # Nothing has happened, and will be possible a little later: a lock given up, a client that has caught up.
 LATER = frozenset({NOT_GRANTED, LOCKOUT, HANDLE_DEAD})
 
-# libdb answers EINVAL for these and tells them apart only by the number of the message, which is stable within 5.x.
+# libdb answers EINVAL, or worse, for these and tells them apart only by the number of the message; stable within 5.x.
 _BY_MESSAGE: dict[str, type[errors.Error]] = {
+    "BDB0004": errors.Corrupt,  # unexpected file type or format: too short for a metadata page, too
     "BDB0210": errors.Corrupt,  # metadata page checksum error
+    "BDB1009": errors.WrongVersion,  # of a btree or recno
+    "BDB1126": errors.WrongVersion,  # of a hash
+    "BDB1138": errors.WrongVersion,  # of a queue
+    "unsupported heap version": errors.WrongVersion,  # which has no number
+    "BDB2509": errors.Corrupt,  # pages are newer than the log: log files are missing
+    "BDB3016": errors.Corrupt,  # a page's checksum, or what it holds
+    "BDB3037": errors.Corrupt,  # file size not a multiple of the page size
     "BDB0695": errors.KeyExists,  # two records with one key in an index that is unique
     "BDB0102": errors.Deadlock,  # an operation of a transaction that gave way in a deadlock before
     "BDB0111": errors.NotMaster,  # attempt to modify a read-only database: what a client of replication has
