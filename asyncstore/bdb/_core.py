@@ -76,7 +76,9 @@ class Core:
         self.sessions: set[Session] = set()
         self.databases_open: dict[int, Store[Any]] = {}  # by id: the same name may be open twice
         self._loop = asyncio.get_running_loop()
-        self._pid = os.getpid()
+        self.sound = True  # no process has died in it, and this one is the one that opened it
+        self._forked = False
+        _opened_here.add(self)
         self._lane = lane
         self._pool = pool
         self._transaction_pool: Pool | None = None
@@ -129,7 +131,7 @@ class Core:
         # Also when closing was cut short, by a loop that ended or a pool that was closed first.
         if self.state is not State.CLOSED:
             warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self, stacklevel=2)
-            if sys.is_finalizing() or os.getpid() != self._pid:
+            if sys.is_finalizing() or self._forked:
                 return  # the binding's own memory may be gone, or be another process'; the next open recovers
             # Nothing is in flight: every request refers to its database, and that to this object. Closing blocks the
             # thread that collects, but without a checkpoint it is short, and a handle left open keeps the home taken.
@@ -295,8 +297,12 @@ class Core:
         """Raise when a process has died in the environment, or this one was forked off the one that opened it."""
         if self._failure is not None:
             raise errors.NeedsRecovery(doing=doing, of=of, detail=self._failure.detail)
-        if os.getpid() != self._pid:
+        if self._forked:
             raise errors.Misuse(doing=doing, of=of, detail="it was opened before this process was forked")
+
+    def forked(self) -> None:
+        """Refuse work: this process is a child of the one that opened the environment."""
+        self.sound, self._forked = False, True
 
     def watch_locks(self) -> None:
         """Have waits for locks end in time as long as transactions are at work."""
@@ -306,6 +312,7 @@ class Core:
         """Fail everything: a process died in the environment, and what it held is held for ever."""
         if self._failure is not None or self.state is State.CLOSED:
             return
+        self.sound = False
         self._failure = errors.NeedsRecovery(doing="use", of=self.title, detail=reason)
         logger.error("%s", self._failure)
         for gatherer in (self.writes, self.reads, self.scans, *{session.gatherer for session in self.sessions}):
@@ -404,6 +411,18 @@ class Core:
             if self._transaction_pool is not None:
                 self._transaction_pool.close()
             self.state = State.CLOSED
+
+
+_opened_here: weakref.WeakSet[Core] = weakref.WeakSet()
+
+
+def _forked() -> None:
+    """Have the environments know that this process is a child of the one that opened them."""
+    for environment in _opened_here:
+        environment.forked()
+
+
+os.register_at_fork(after_in_child=_forked)
 
 
 def _panic_relay(environment: Core) -> Callable[[Event], None]:

@@ -77,6 +77,9 @@ class Gatherer:
         self._pause = AGAIN_PAUSE
         self._inside: list[list[Request]] = []  # the batches that are on workers
         self._scheduled = False
+        # Reads come one at a time: nothing is gained by waiting for the end of the tick. (A write pays for a flush, which
+        # those that come with it should share.)
+        self._alone = False
         self.batches = 0  # handed over so far
         self.requests = 0
         self.left_behind = False  # the pool closed without waiting for a batch: it may still be inside libdb
@@ -98,8 +101,13 @@ class Gatherer:
         request.priority = level = 0 if self._waits else current_priority()
         queue = self._queues.get(level)
         (self._new_queue(level) if queue is None else queue).append(request)
+        if self._inside:
+            self._alone = False
         if not self._scheduled and len(self._inside) < self._width:
-            self._schedule()
+            if self._alone:
+                self._hand_over()
+            else:
+                self._schedule()
         return request.future
 
     def _new_queue(self, level: int) -> deque[Request]:
@@ -210,9 +218,12 @@ class Gatherer:
             self._settle(batch, job.exception())
         if self._on_returned is not None:
             self._on_returned(batch)
+        self._alone = False
         if not self._scheduled and any(self._queues.values()):
             self._schedule()
-        elif self._later and self._timer is None:
+        elif not self._later:
+            self._alone = not self._ordered and len(batch) == 1 and not self._inside
+        elif self._timer is None:
             self._timer = self._loop.call_later(0 if self._waits else self._pause, self._come_back)
             self._pause = min(2 * self._pause, AGAIN_PAUSE_MAX)
 

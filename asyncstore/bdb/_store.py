@@ -162,20 +162,22 @@ class Store(Generic[K]):
 
     def check_open(self, doing: str) -> None:
         """Raise unless the database can be used now, on this loop."""
+        # A future of this loop set by another loop's thread would be a race; the gatherers belong to one loop.
+        if asyncio.get_running_loop() is self._loop and self.state is State.OPEN and self._environment.sound:
+            return
         if self.state is not State.OPEN:
             raise errors.Closed(doing=doing, of=self.title)
-        # A future of this loop set by another loop's thread would be a race; the gatherers belong to one loop.
         if asyncio.get_running_loop() is not self._loop:
             raise errors.Misuse(doing=doing, of=self.title, detail="it was opened on another event loop")
         self._environment.check_working(doing, self.title)
 
     # Any: the outcome's type follows from the operation, which the public methods know.
-    async def _read(self, request: Request, txn: Transaction | None, *, scanning: bool = False) -> Any:
+    def _read(self, request: Request, txn: Transaction | None, *, scanning: bool = False) -> asyncio.Future[Any]:
         self.check_open(request.operation.name)
         if txn is not None:
-            return await txn.session_for(self._environment).ask(request, self)
+            return txn.session_for(self._environment).ask(request, self)
         # A batch of a range takes a millisecond: it gets a job of its own, and holds up no get.
-        return await (self._environment.scans if scanning else self._environment.reads).add(request)
+        return (self._environment.scans if scanning else self._environment.reads).add(request)
 
     async def _write(self, request: Request, txn: Transaction | None) -> Any:
         self.check_open(request.operation.name)
