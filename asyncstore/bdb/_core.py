@@ -52,6 +52,7 @@ GROUP_BYTES = 8 * 1024 * 1024  # bytes of one commit: bounds how long a small pu
 READ_BATCH = 256  # reads of one job: about 0.4 ms of a worker
 READ_JOBS = 4  # jobs of reads at a time: cached reads want few large batches, those that wait for the disk several
 TRANSACTION_WORKERS = 64  # transactions inside libdb at a time: most of them wait for locks or for the disk
+LAST_WORDS = 0.05  # seconds for what met a fatal error to tell its callers what it was, before all others are told
 CLOSE_DEADLINE = 5.0  # seconds given to the closing of an environment in which a process died: a lock may be stuck
 
 D = TypeVar("D", bound=Store[Any])
@@ -437,6 +438,6 @@ def _panic_relay(environment: Core) -> Callable[[Event], None]:
     def subscriber(event: Event) -> None:
         if event.kind in (RepEvent.PANIC, RepEvent.REGISTERED_PANIC):
             with contextlib.suppress(RuntimeError):  # the loop has ended: nobody is left to tell
-                loop.call_soon_threadsafe(give_up)
+                loop.call_soon_threadsafe(loop.call_later, LAST_WORDS, give_up)
 
     return subscriber

@@ -110,7 +110,7 @@ class Cursor(Generic[K, R]):
 
     async def _move(self, name: str, *arguments: Any) -> R | None:
         flags = self._rmw
-        found: R | None = await self._run(name, lambda cursor: getattr(cursor, name)(*arguments, flags=flags))
+        found: R | None = await self._run(name, lambda cursor: getattr(cursor, name)(*arguments, flags))
         return found
 
     async def first(self) -> R | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from asyncstore.bdb import _operations as ops, errors
 from asyncstore.bdb._compact import CompactProgress, compact
@@ -18,6 +19,7 @@ from asyncstore.bdb._request import Request
 from asyncstore.bdb._scan import Scan, scan
 from asyncstore.bdb._sequence import CACHE, Sequence, Terms
 from asyncstore.bdb._store import Store
+from asyncstore.bdb.maintenance._dump import dump
 
 if TYPE_CHECKING:
     from asyncstore.bdb._callbacks import Comparison, Extractor
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from asyncstore.bdb._layout import Description
     from asyncstore.bdb._opening import Opening
     from asyncstore.bdb._transaction import Transaction
+    from asyncstore.bdb.maintenance._progress import ProgressCallback
 
 __all__ = ("Database",)
 
@@ -178,6 +181,23 @@ class Database(Store[K]):
         """
         self.check_open("compact")
         return await compact(self, start, stop, fill_percent, free=free, progress=progress)
+
+    async def dump(
+        self,
+        target: str | os.PathLike[str] | BinaryIO,
+        *,
+        printable: bool = False,
+        progress: ProgressCallback | None = None,
+        txn: Transaction | None = None,
+    ) -> int:
+        """Write all records as text that db_load and `Environment.load` read; return how many there were.
+
+        `target` is a path, which gets its file when all is written and only then, or an open binary file. `printable`
+        leaves ASCII readable. Every record is one that was committed; for the state at one moment dump in a transaction
+        of isolation "snapshot". `progress` is called on the loop. Raises `DiskFull` and the other errors of reading
+        and writing. A cancel leaves no file behind.
+        """
+        return await dump(self, target, printable=printable, progress=progress, txn=txn)
 
     # Ranges and cursors
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeVar, overload
 
 from asyncstore.bdb import errors
 from asyncstore.bdb._catalogue import open_database, title_of
 from asyncstore.bdb._core import Core
 from asyncstore.bdb._database import Database
 from asyncstore.bdb._home import Home
-from asyncstore.bdb._layout import AccessMethod, Description, Layout, Place, file_of, place_of
+from asyncstore.bdb._layout import AccessMethod, Description, Layout, Place, file_of, found_layout, place_of
 from asyncstore.bdb._library import db
 from asyncstore.bdb._numbered import Heap, Queue, RecordDatabase
 from asyncstore.bdb._opening import Opening
@@ -33,11 +34,13 @@ from asyncstore.bdb._settings import (
 )
 from asyncstore.bdb._stat import EnvironmentStat, Statistics, environment_stat
 from asyncstore.bdb._transaction import ATTEMPTS, ISOLATION_FLAGS, Isolation, Transaction, run_transaction
+from asyncstore.bdb.maintenance._load import Loaded, load
 from asyncstore.pool import Pool, default_pool
 
 if TYPE_CHECKING:
     from asyncstore.bdb._callbacks import Comparison
     from asyncstore.bdb._rep_settings import Replication
+    from asyncstore.bdb.maintenance._progress import ProgressCallback
 
 __all__ = ("Environment", "open")
 
@@ -253,12 +256,23 @@ class Environment(Core):
         in_memory: bool = False,
     ) -> Opening[Heap]: ...
 
+    @overload
+    def database(
+        self,
+        name: str | None,
+        *,
+        type: None,
+        file: str | None = None,
+        read_uncommitted: bool = False,
+        in_memory: bool = False,
+    ) -> Opening[Database[Any]]: ...
+
     # Any: what is opened follows from the type, as the overloads tell.
     def database(
         self,
         name: str | None,
         *,
-        type: AccessMethod = "btree",  # noqa: A002 - the design's name
+        type: AccessMethod | None = "btree",  # noqa: A002 - the design's name
         file: str | None = None,
         create: bool = True,
         in_memory: bool = False,
@@ -270,8 +284,9 @@ class Environment(Core):
         `file`. `in_memory`: it is in the cache only, and gone when the environment is closed by all.
 
         `type`: "btree" (sorted), "hash", "recno" (numbered lines), "queue" (numbered, of one length, taken from the
-        front) or "heap". `create`: make it when it is missing, else that raises `NoSuchFile`. `duplicates`: a key may
-        have several values, "sorted" among themselves or in the order in which they came ("unsorted").
+        front) or "heap"; None: an existing one, as what it is. `create`: make it when it is missing, else that raises
+        `NoSuchFile`. `duplicates`: a key may have several values, "sorted" among themselves or in the order in which
+        they came ("unsorted").
         `record_numbers`: records of a btree can be counted to. `renumber`: deleting a record of a recno moves those
         behind it up. `record_length`, `pad`: bytes of each record, and what shorter ones are filled with (a byte's
         number). `page_size` in bytes, `extent_pages` of each file of a queue. `checksum`: damaged pages are noticed
@@ -284,9 +299,29 @@ class Environment(Core):
         """
         layout = Layout(type=type, **options)
         place = place_of(name, file, in_memory=in_memory or self.path is None)
-        make = _CLASSES.get(type, Database)
+        make: Callable[..., Any] = _as_found if type is None else _CLASSES.get(type, Database)
         description = Description(name or file or "", title_of(self, "database", name or file or ""), layout, place)
         return Opening(partial(open_database, self, make, description, create=create))
+
+    async def load(
+        self,
+        source: str | os.PathLike[str] | BinaryIO,
+        name: str | None = None,
+        *,
+        file: str | None = None,
+        overwrite: bool = True,
+        progress: ProgressCallback | None = None,
+    ) -> list[Loaded]:
+        """Load what `Database.dump` or db_dump wrote, from a path or an open binary file.
+
+        It goes into the database `name` (default: the name in the dump), in `file` if that is given; one that is
+        missing is made as the dump says. `overwrite`: records of keys that are there are replaced, else they are kept.
+        `progress` is called on the loop. Records are stored as by `put_many`: when it ends early, by an error or a
+        cancel, those stored so far stay. A record of a heap or of numbers without keys gets a new one.
+
+        Raises `BadDump`, which names the line, `InvalidArgument` when the database is there and of another kind.
+        """
+        return await load(self, source, name, file=file, overwrite=overwrite, progress=progress)
 
     async def databases(self, file: str) -> list[str]:
         """Return the names of the databases in `file`; raises `InvalidArgument` when it is a single one."""
@@ -354,6 +389,14 @@ class Environment(Core):
     async def stat(self) -> EnvironmentStat:
         """Return libdb's own counts, of all processes: cache, log, locks, transactions."""
         return await self.run("stat", environment_stat, self.handle)
+
+
+def _as_found(environment: Core, description: Description, handle: Any) -> Database[Any]:
+    layout = found_layout(handle)
+    made: Database[Any] = _CLASSES.get(str(layout.type), Database)(
+        environment, replace(description, layout=layout), handle
+    )
+    return made
 
 
 _CLASSES: dict[str, Callable[..., Any]] = {"recno": RecordDatabase, "queue": Queue, "heap": Heap}

@@ -77,8 +77,8 @@ class Gatherer:
         self._pause = AGAIN_PAUSE
         self._inside: list[list[Request]] = []  # the batches that are on workers
         self._scheduled = False
-        # Reads come one at a time: nothing is gained by waiting for the end of the tick. (A write pays for a flush, which
-        # those that come with it should share.)
+        # Reads come one at a time: nothing is gained by waiting for the end of the tick. (A write pays for a flush,
+        # which those that come with it should share.)
         self._alone = False
         self.batches = 0  # handed over so far
         self.requests = 0
@@ -97,6 +97,9 @@ class Gatherer:
         """Take `request` and return the future of its outcome."""
         request.owner.usage.enter()
         request.future = self._loop.create_future()
+        if self.failure is not None:
+            self._end(request, self._broken(request))
+            return request.future
         # What one transaction is asked keeps its order.
         request.priority = level = 0 if self._waits else current_priority()
         queue = self._queues.get(level)

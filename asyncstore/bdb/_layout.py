@@ -16,7 +16,17 @@ from asyncstore.bdb._library import db
 from asyncstore.bdb._records import check_file, check_name
 from asyncstore.bdb._scan import Duplicates
 
-__all__ = ("AccessMethod", "Description", "Layout", "Place", "file_of", "open_handle", "place_of", "type_name")
+__all__ = (
+    "AccessMethod",
+    "Description",
+    "Layout",
+    "Place",
+    "file_of",
+    "found_layout",
+    "open_handle",
+    "place_of",
+    "type_name",
+)
 
 AccessMethod = Literal["btree", "hash", "recno", "queue", "heap"]
 
@@ -65,6 +75,7 @@ class Layout:
     compare: Comparison | None = None
     compare_duplicates: Comparison | None = None
     read_uncommitted: bool = False
+    tuning: tuple[tuple[str, int], ...] = ()  # what only tunes, by the names that dumps have for it
 
     def __post_init__(self) -> None:
         kind = self.type
@@ -106,6 +117,13 @@ class Layout:
         return self.compare is not None or self.compare_duplicates is not None
 
 
+TUNERS = {
+    "bt_minkey": "set_bt_minkey",
+    "db_lorder": "set_lorder",
+    "h_ffactor": "set_h_ffactor",
+    "h_nelem": "set_h_nelem",
+    "heap_regionsize": "set_heap_regionsize",
+}
 _ONLY: dict[str, tuple[AccessMethod, ...]] = {
     "duplicates": ("btree", "hash"),
     "record_numbers": ("btree",),
@@ -150,6 +168,24 @@ def file_of(name: str) -> str:
 
 
 # Any, from here on: handles are the binding's.
+def found_layout(handle: Any) -> Layout:
+    """Return what an open database is, as its file says; comparisons are not stored in it."""
+    kind: Any = type_name(handle.get_type())
+    flags = handle.get_flags()
+    fixed = kind == "queue" or (kind == "recno" and handle.get_re_len() > 0)
+    return Layout(
+        type=kind,
+        duplicates="sorted" if flags & db.DB_DUPSORT else "unsorted" if flags & db.DB_DUP else None,
+        record_numbers=bool(flags & db.DB_RECNUM),
+        renumber=bool(flags & db.DB_RENUMBER),
+        record_length=handle.get_re_len() if fixed else None,
+        pad=handle.get_re_pad()[0] if fixed else None,  # a byte
+        extent_pages=(handle.get_q_extentsize() or None) if kind == "queue" else None,
+        page_size=handle.get_pagesize(),
+        checksum=bool(flags & db.DB_CHKSUM),
+    )
+
+
 def open_handle(
     environment: Any, place: Place, layout: Layout, *, create: bool, encrypted: bool, read_only: bool, title: str
 ) -> Any:
@@ -216,6 +252,8 @@ def _set_layout(handle: Any, layout: Layout) -> None:
     ):
         if value is not None:
             setter(value)
+    for name, number in layout.tuning:
+        getattr(handle, TUNERS[name])(number)
 
 
 def _check_layout(handle: Any, layout: Layout, title: str) -> None:

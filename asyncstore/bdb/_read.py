@@ -8,6 +8,7 @@ measurable: 1.0 us a get with it and without.)
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from asyncstore.bdb._callbacks import check_callbacks
@@ -53,7 +54,8 @@ class Reader:
                         transaction.abort()
                         transaction = self._begin()
         finally:
-            transaction.abort()  # nothing was changed, and an abort writes no log
+            with suppress(*LIBDB_ERRORS):  # of an environment that libdb has just declared unusable
+                transaction.abort()  # nothing was changed, and an abort writes no log
 
     def _begin(self) -> Any:
         return self._handle.txn_begin(None, db.DB_TXN_NOWAIT | db.DB_READ_COMMITTED)

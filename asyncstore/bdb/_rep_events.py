@@ -129,7 +129,7 @@ class Events:
             self._commit.unacknowledged = True
         elif kind is RepEvent.PANIC:
             with self._lock:
-                known, self._panicked = self._panicked, True
+                known, self._panicked = self._panicked, bool(self._subscribers)
             if known:
                 return
         event = Event(kind, time.time(), site)

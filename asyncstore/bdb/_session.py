@@ -214,8 +214,13 @@ class Session:
         request = Request(self, ABORT)
         request.session = self
         future = self.gatherer.add(request)
-        future.add_done_callback(lambda _: self._ended(SessionState.ABORTED))
+        future.add_done_callback(self._aborted)
         return future
+
+    def _aborted(self, future: asyncio.Future[None]) -> None:
+        if not future.cancelled():
+            future.exception()  # of an environment that is unusable: whoever asks it for anything is told
+        self._ended(SessionState.ABORTED)
 
     async def prepare(self, gid: bytes) -> None:
         """Prepare for a commit in two phases; only a commit or an abort can follow."""

@@ -13,6 +13,7 @@ from asyncstore import errors as shared
 __all__ = (
     "AccessDenied",
     "AlreadyOpen",
+    "BadDump",
     "CallbackFailed",
     "Closed",
     "Corrupt",
@@ -264,6 +265,12 @@ class HandleDead(Error, shared.Busy, codes=(-30984,)):
     """A new master undid what this site had committed alone, so that its open databases have to be opened anew."""
 
     sentence = "a change of masters has made the open database stale; open it again"
+
+
+class BadDump(Error, ValueError):
+    """What was to be loaded is no dump, or a damaged one; `detail` names the line."""
+
+    sentence = "it is not what db_dump writes"
 
 
 class SequenceExhausted(Error, LookupError):
