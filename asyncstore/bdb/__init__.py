@@ -32,11 +32,25 @@ from asyncstore.bdb._stat import (
     TransactionStat as TransactionStat,
 )
 from asyncstore.bdb._transaction import Transaction as Transaction
+from asyncstore.bdb.maintenance import (
+    BackupResult as BackupResult,
+    Loaded as Loaded,
+    Progress as Progress,
+    Salvaged as Salvaged,
+    Verdict as Verdict,
+    recover as recover,
+    restore as restore,
+    salvage as salvage,
+    upgrade as upgrade,
+    verify as verify,
+)
 from asyncstore.pool import priority as priority
 
 __all__ = (
-    "CacheStat", "CompactProgress", "Cursor", "Database", "DatabaseStat", "Environment", "EnvironmentStat", "Event",
-    "Heap", "Index", "IndexCursor", "LockStat", "LogStat", "Member", "Prepared", "Queue", "Range", "RecordDatabase",
-    "RepEvent", "Replication", "Role", "Sequence", "SequenceState", "Site", "Statistics", "Status", "Transaction",
-    "TransactionStat", "errors", "open", "priority",
+    "BackupResult", "CacheStat", "CompactProgress", "Cursor", "Database", "DatabaseStat", "Environment",
+    "EnvironmentStat", "Event", "Heap", "Index", "IndexCursor", "Loaded", "LockStat", "LogStat", "Member", "Prepared",
+    "Progress", "Queue", "Range", "RecordDatabase", "RepEvent", "Replication", "Role", "Salvaged", "Sequence",
+    "SequenceState",
+    "Site", "Statistics", "Status", "Transaction", "TransactionStat", "Verdict", "errors", "open", "priority",
+    "recover", "restore", "salvage", "upgrade", "verify",
 )  # fmt: skip

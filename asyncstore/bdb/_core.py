@@ -245,8 +245,14 @@ class Core:
         self.check_open(doing, self.title)
         self._usage.enter()
         job = self._pool.submit_nowait(work, *args)
-        job.add_done_callback(lambda _: self._usage.leave())
-        return await job
+        job.add_done_callback(self._ran)
+        # Shielded: a cancelled caller must not hide that the job is still inside.
+        return await asyncio.shield(job)
+
+    def _ran(self, job: asyncio.Future[Any]) -> None:
+        self._usage.leave()
+        if not job.cancelled():
+            job.exception()  # of one whose caller was cancelled
 
     async def run_patiently(self, doing: str, work: Callable[[*Ts], T], *args: *Ts) -> T:
         """Run blocking work that waits for no lock, again until the locks are had or the time is up. As `run`."""

@@ -34,7 +34,9 @@ from asyncstore.bdb._settings import (
 )
 from asyncstore.bdb._stat import EnvironmentStat, Statistics, environment_stat
 from asyncstore.bdb._transaction import ATTEMPTS, ISOLATION_FLAGS, Isolation, Transaction, run_transaction
+from asyncstore.bdb.maintenance._backup import BackupResult, back_up, update_backup
 from asyncstore.bdb.maintenance._load import Loaded, load
+from asyncstore.bdb.maintenance._progress import stepwise
 from asyncstore.pool import Pool, default_pool
 
 if TYPE_CHECKING:
@@ -322,6 +324,24 @@ class Environment(Core):
         Raises `BadDump`, which names the line, `InvalidArgument` when the database is there and of another kind.
         """
         return await load(self, source, name, file=file, overwrite=overwrite, progress=progress)
+
+    async def backup(
+        self, target: str | os.PathLike[str], *, update: bool = False, progress: ProgressCallback | None = None
+    ) -> BackupResult:
+        """Copy the environment into the directory `target` while it is used; `bdb.restore` makes a home of the copy.
+
+        All that was committed before the copying of the log began is in it. `target` is missing or empty, and is there
+        when the backup is whole, not before. `update` brings an earlier backup up to date by copying log files only;
+        for that the environment has to be opened with `keep_logs`. `progress` is called on the loop, in bytes.
+
+        Raises `FileExists`, `DiskFull`, `InvalidArgument` when log files are missing for an update, `Misuse` in memory.
+        A cancel stops at the next file or megabyte and leaves no backup.
+        """
+        if self.path is None:
+            raise errors.Misuse(doing="back up", of=self.title, detail="it is in memory")
+        copy = update_backup if update else back_up
+        work = partial(copy, self.handle, self.path, path_of("the target", target))
+        return await stepwise(partial(self.run, "back up"), work, unit="bytes", progress=progress)
 
     async def databases(self, file: str) -> list[str]:
         """Return the names of the databases in `file`; raises `InvalidArgument` when it is a single one."""

@@ -6,8 +6,6 @@ Guarantees
 - whatever fails half-way leaves no handle open.
 
 Assumes
-- one handle per environment and process: libdb's registry is a file lock, which POSIX gives up when any descriptor of
-  the file is closed. `_homes` refuses a second one before libdb is reached.
 - an open environment is not used across os.fork().
 """
 
@@ -15,12 +13,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from asyncstore.bdb import _replication, errors
+from asyncstore.bdb._claim import Claim, claim
 from asyncstore.bdb._layout import Layout, Place, open_handle
 from asyncstore.bdb._library import LIBDB_ERRORS, db
 from asyncstore.bdb._regions import check_room, reserve
@@ -35,22 +33,21 @@ __all__ = ("Home",)
 _HARMLESS_AT_CLOSE = (db.DBLockDeadlockError, db.DBLockNotGrantedError, db.DBRepHandleDeadError)
 LOCK_QUANTUM = 0.1  # seconds that libdb waits for a lock before the caller's patience is looked at
 
-_homes: set[tuple[int, int]] = set()  # (device, inode) of each home that this process has open
-_homes_lock = threading.RLock()  # re-entrant: Environment.__del__ may run in the middle of any allocation
-
 
 class Home:
     """An open environment's handle and its place in `_homes`. Every method runs on a worker thread."""
 
-    __slots__ = ("_identity", "_registry", "events", "handle", "settings")
+    __slots__ = ("_claim", "_registry", "events", "handle", "settings")
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._identity: tuple[int, int] | None = None
+        self._claim: Claim | None = None
         self._registry: Registry | None = None
         self.events = Events()
         with translated("open", settings.title):
-            self._identity = None if settings.home is None else _claim(settings, settings.home)
+            if settings.home is not None:
+                _make(settings, settings.home)
+                self._claim = claim(settings.home, "open", settings.title)
             try:
                 self.handle = _open_environment(settings, self.events)
                 self._watch_home()
@@ -72,9 +69,8 @@ class Home:
 
     def release(self) -> None:
         """Let this process open the home again."""
-        if self._identity is not None:
-            with _homes_lock:
-                _homes.discard(self._identity)
+        if self._claim is not None:
+            self._claim.release()
 
     def close(self) -> None:
         """Write a checkpoint, so that the next open has nothing to recover, and close the environment."""
@@ -215,23 +211,16 @@ def _nothing(*_: object) -> None:
     """Take an event and do nothing."""
 
 
-def _claim(settings: Settings, home: str) -> tuple[int, int]:
-    """Make the home when that is wanted, and enter it in `_homes`."""
+def _make(settings: Settings, home: str) -> None:
+    """Make the home when that is wanted."""
     try:
         if settings.create:
             Path(home).mkdir(parents=True, exist_ok=True)
             if settings.log_dir is not None:
                 Path(home, settings.log_dir).mkdir(parents=True, exist_ok=True)
-        info = os.stat(home)
     except OSError as exc:
         kind = errors.Error.by_code.get(exc.errno or 0, errors.IOFailure)
         raise kind(doing="open", of=settings.title, code=exc.errno or 0) from exc
-    identity = (info.st_dev, info.st_ino)
-    with _homes_lock:
-        if identity in _homes:
-            raise errors.AlreadyOpen(doing="open", of=settings.title)
-        _homes.add(identity)
-    return identity
 
 
 def _open_environment(settings: Settings, events: Events) -> Any:

@@ -18,7 +18,7 @@ import fcntl
 import os
 import struct
 
-__all__ = ("Registry", "strike_out", "wants_recovery")
+__all__ = ("Registry", "holders", "strike_out", "wants_recovery")
 
 FILE = "__db.register"
 SLOT = 25  # bytes: "%24lu\n", DB 5.3's PID_FMT
@@ -57,6 +57,14 @@ class Registry:
         """Tell whether a process that is registered has died; for one that is not registered itself."""
         return self._fd >= 0 and bool(self._unlocked()[0])
 
+    def alive(self) -> list[int]:
+        """Return the numbers of the processes, other than this, that have the environment open."""
+        if self._fd < 0:
+            return []
+        content = os.pread(self._fd, 1 << 16, 0)
+        slots = {start: content[start : start + SLOT].strip() for start in range(0, len(content) - SLOT + 1, SLOT)}
+        return [int(text) for start, text in slots.items() if text.isdigit() and self._locked(start)]
+
     def _dead(self) -> list[int]:
         found, own = self._unlocked()
         return found if own else [os.getpid()]
@@ -85,6 +93,18 @@ class Registry:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
+
+
+def holders(home: str) -> list[int]:
+    """Return the numbers of the processes that have `home` open now; this one must not be among them."""
+    try:
+        register = Registry(home)
+    except FileNotFoundError:
+        return []
+    try:
+        return register.alive()
+    finally:
+        register.close()
 
 
 def wants_recovery(home: str) -> bool:
