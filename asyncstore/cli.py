@@ -1,4 +1,4 @@
-"""The command line: ``asyncstore serve``, ``asyncstore doctor``. Each command loads only what it needs."""
+"""The command line: ``asyncstore COMMAND``. Each command loads only what it needs."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ __all__ = ("main",)
 _Program = Callable[[Sequence[str]], int]
 _COMMANDS = {
     "serve": "serve files and keys over HTTP",
+    "bdb": "look after Berkeley DB environments: stat, verify, dump, load, backup, recover, compact",
     "doctor": "say what this machine offers: io_uring, page-cache reads, libdb, drivers, limits",
 }
+_EXTRAS = {"serve": "http", "bdb": "bdb"}  # what a command needs
 
 
 def _load(command: str) -> _Program:
@@ -53,7 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             program = _load(chosen.command)
         except ImportError as exc:
-            print(f"asyncstore {chosen.command}: {exc}; pip install 'asyncstore[http]' may help", file=sys.stderr)
+            extra = _EXTRAS.get(chosen.command, "all")
+            print(f"asyncstore {chosen.command}: {exc}; pip install 'asyncstore[{extra}]' may help", file=sys.stderr)
             return 1
         return program(given[position + 1 :])
     except KeyboardInterrupt:

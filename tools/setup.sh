@@ -76,6 +76,7 @@ missing_packages() { # Debian's names of what is not there
     has_libdb || echo libdb5.3-dev
     if [ "$purpose" = test ]; then # what the suite talks to; it is skipped where that is missing
         command -v curl >/dev/null || echo curl
+        command -v db5.3_dump >/dev/null || echo db5.3-util
         [ -x /usr/bin/memcached ] || command -v memcached >/dev/null || echo memcached
     fi
 }

@@ -301,6 +301,8 @@ class Environment(Core):
         """
         layout = Layout(type=type, **options)
         place = place_of(name, file, in_memory=in_memory or self.path is None)
+        if type == "queue" and place.name is not None and place.file is not None:
+            raise ValueError("a queue has a file to itself")
         make: Callable[..., Any] = _as_found if type is None else _CLASSES.get(type, Database)
         description = Description(name or file or "", title_of(self, "database", name or file or ""), layout, place)
         return Opening(partial(open_database, self, make, description, create=create))

@@ -127,17 +127,28 @@ class Home:
             )
 
     def database_names(self, place: Place) -> list[str]:
-        """Return the names of the databases in a file."""
+        """Return the names of the databases in a file that has several."""
         title = f"file {place.file!r} in {self.settings.home!r}"
-        with translated("list", title):
-            handle = open_handle(
-                self.handle, place, Layout(type=None), create=False, encrypted=self.settings.password is not None,
-                read_only=True, title=title,
-            )  # fmt: skip
-            try:
-                return [name.decode() for name in handle.keys()]  # noqa: SIM118 - the binding's, no dict
-            finally:
-                handle.close(db.DB_NOSYNC)
+        try:
+            # Only a file that is one database can be opened for writing as a whole.
+            with translated("list", title):
+                self._file_handle(place, title, read_only=False).close(db.DB_NOSYNC)
+        except errors.InvalidArgument:
+            with translated("list", title):
+                handle = self._file_handle(place, title, read_only=True)
+                try:
+                    return [name.decode() for name in handle.keys()]  # noqa: SIM118 - the binding's, no dict
+                finally:
+                    handle.close(db.DB_NOSYNC)
+        raise errors.InvalidArgument(doing="list", of=title, detail="it is a single database")
+
+    # Any: the handle is the binding's.
+    def _file_handle(self, place: Place, title: str, *, read_only: bool) -> Any:
+        encrypted = self.settings.password is not None
+        layout = Layout(type=None)
+        return open_handle(
+            self.handle, place, layout, create=False, encrypted=encrypted, read_only=read_only, title=title
+        )
 
     def remove_database(self, place: Place) -> None:
         """Delete a database, waiting for no lock."""
@@ -212,13 +223,17 @@ def _nothing(*_: object) -> None:
 
 
 def _make(settings: Settings, home: str) -> None:
-    """Make the home when that is wanted."""
+    """Make the home when that is wanted; otherwise there must be an environment in it."""
     try:
         if settings.create:
             Path(home).mkdir(parents=True, exist_ok=True)
             if settings.log_dir is not None:
                 Path(home, settings.log_dir).mkdir(parents=True, exist_ok=True)
+        elif not any(name.startswith("log.") for name in os.listdir(os.path.join(home, settings.log_dir or ""))):
+            raise errors.NoSuchFile(doing="open", of=settings.title, detail="there is no environment in it")
     except OSError as exc:
+        if isinstance(exc, errors.Error):
+            raise
         kind = errors.Error.by_code.get(exc.errno or 0, errors.IOFailure)
         raise kind(doing="open", of=settings.title, code=exc.errno or 0) from exc
 

@@ -12,6 +12,7 @@ from functools import partial
 
 from asyncstore.bdb._settings import path_of
 from asyncstore.bdb.maintenance._backup import BackupResult as BackupResult, copy_backup
+from asyncstore.bdb.maintenance._files import database_files as database_files
 from asyncstore.bdb.maintenance._load import Loaded as Loaded
 from asyncstore.bdb.maintenance._offline import alone, recover_home
 from asyncstore.bdb.maintenance._progress import Progress as Progress, ProgressCallback, Step, stepwise
@@ -31,6 +32,7 @@ __all__ = (
     "Progress",
     "Salvaged",
     "Verdict",
+    "database_files",
     "recover",
     "restore",
     "salvage",

@@ -118,6 +118,8 @@ def _temporary(path: str) -> Any:
 def _write_all(file: BinaryIO, data: bytes) -> None:
     try:
         file.write(data)
+    except BrokenPipeError:
+        raise  # whoever reads has had enough: not a failure to be named
     except OSError as exc:
         raise _as_ours(exc, str(getattr(file, "name", "a dump"))) from exc
 

@@ -10,7 +10,16 @@ from pathlib import Path
 
 from asyncstore.bdb import errors
 
-__all__ = ("EXTENT", "copy_file", "is_database", "is_log", "log_files", "open_failures", "sync_directory")
+__all__ = (
+    "EXTENT",
+    "copy_file",
+    "database_files",
+    "is_database",
+    "is_log",
+    "log_files",
+    "open_failures",
+    "sync_directory",
+)
 
 EXTENT = "__dbq."  # a queue's extents, which go with its file
 CHUNK = 1 << 20  # bytes copied at a time: between two a cancel is heard
@@ -40,6 +49,11 @@ def is_database(path: Path) -> bool:
     if len(head) < MAGIC_AT + 4:
         return False
     return any(struct.unpack_from(f"{order}I", head, MAGIC_AT)[0] in MAGICS for order in "<>")
+
+
+def database_files(home: Path) -> list[str]:
+    """Return the names of the database files in `home`."""
+    return sorted(path.name for path in home.iterdir() if path.is_file() and is_database(path))
 
 
 def copy_file(source: Path, target: Path, copied: Callable[[int], None]) -> None:
