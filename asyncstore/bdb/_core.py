@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 from asyncstore.bdb import errors
 from asyncstore.bdb._catalogue import open_index_of, title_of
 from asyncstore.bdb._commit import Committer
-from asyncstore.bdb._gather import Gatherer
+from asyncstore.bdb._gather import Gatherer, heeded
 from asyncstore.bdb._home import Home
 from asyncstore.bdb._layout import Description, Layout, Place
 from asyncstore.bdb._library import db
@@ -251,8 +251,7 @@ class Core:
 
     def _ran(self, job: asyncio.Future[Any]) -> None:
         self._usage.leave()
-        if not job.cancelled():
-            job.exception()  # of one whose caller was cancelled
+        heeded(job)
 
     async def run_patiently(self, doing: str, work: Callable[[*Ts], T], *args: *Ts) -> T:
         """Run blocking work that waits for no lock, again until the locks are had or the time is up. As `run`."""

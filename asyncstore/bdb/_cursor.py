@@ -6,12 +6,14 @@ holds a lock on the page it stands on, and each call is a hop to a worker.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar
 
 from asyncstore.bdb import errors
+from asyncstore.bdb._gather import heeded
 from asyncstore.bdb._library import db
 from asyncstore.bdb._request import Operation, Request
 from asyncstore.bdb._scan import fill
@@ -247,6 +249,7 @@ class Cursor(Generic[K, R]):
         if self._own:
             raise errors.Misuse(doing=doing, of=self.title, detail="a cursor writes in a transaction: pass one as txn")
         self._database.check_writable(doing)
+        self._session.check_writable(doing)
 
     def __aiter__(self) -> Self:
         return self
@@ -273,10 +276,11 @@ class Cursor(Generic[K, R]):
         self._closed = True
         if self._own:
             end = self._session.abort()
-            if end is not None:
-                await end
-        elif self._session.usable:
-            await self._session.ask(Request(self, _CLOSE), None)
+        else:
+            end = self._session.ask(Request(self, _CLOSE)) if self._session.usable else None
+        if end is not None:
+            end.add_done_callback(heeded)
+            await asyncio.shield(end)  # a cancel must not take the closing back: a lock would stay
 
     def __del__(self) -> None:
         if self._own and not self._closed:

@@ -144,8 +144,8 @@ class Environment(Core):
 
         `isolation`: "serializable" keeps a lock on all that is read; "committed" only on the page being read;
         "uncommitted" also sees what is not committed, in databases opened with `read_uncommitted`; "snapshot" reads
-        what was committed when it began and keeps no lock, in an environment opened with `multiversion`, and gives way
-        (`Deadlock`) when it writes what changed since. `durability`: of its commit (default: the environment's).
+        what was committed when it began, keeps no lock and cannot write (`Misuse`), in an environment opened with
+        `multiversion`. `durability`: of its commit (default: the environment's).
         `lock_timeout`: seconds that an operation waits for a lock (default: the environment's), then `LockTimeout`;
         with `wait` false it waits not at all. `timeout`: seconds after which the transaction is undone
         (`TransactionTimeout`). `priority`: from 0; in a deadlock the one with the lowest gives way.

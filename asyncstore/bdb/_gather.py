@@ -28,7 +28,7 @@ from asyncstore.bdb._request import Request
 from asyncstore.errors import Closed, Internal, WouldBlock
 from asyncstore.pool import HIGHEST, LOWEST, Lane, Pool, PoolClosed, current_priority
 
-__all__ = ("Gatherer",)
+__all__ = ("Gatherer", "heeded")
 
 POOL_FULL_PAUSE = (
     0.002  # seconds until a batch that a full pool refused is offered again: about one job's time; arbitrary
@@ -271,6 +271,12 @@ class Gatherer:
             future.set_exception(error)
         else:
             future.set_result(request.result)
+
+
+def heeded(future: asyncio.Future[Any]) -> None:
+    """Take note of a failure that nobody may be waiting for any more: whoever asks next is told of its cause."""
+    if not future.cancelled():
+        future.exception()
 
 
 def _failed(request: Request, failure: BaseException) -> BaseException:

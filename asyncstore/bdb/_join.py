@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from asyncstore.bdb import errors
+from asyncstore.bdb._gather import heeded
 from asyncstore.bdb._range import Range, whole
 from asyncstore.bdb._request import Operation, Request
 from asyncstore.bdb._scan import Scan, fill
@@ -106,9 +108,10 @@ def _closer(session: Session, joined: _Join, *, own: bool) -> Callable[[], Await
     async def close() -> None:
         if own:
             end = session.abort()
-            if end is not None:
-                await end
-        elif session.usable:
-            await session.ask(Request(joined, _CLOSE))
+        else:
+            end = session.ask(Request(joined, _CLOSE)) if session.usable else None
+        if end is not None:
+            end.add_done_callback(heeded)
+            await asyncio.shield(end)  # a cancel must not take the closing back: a lock would stay
 
     return close

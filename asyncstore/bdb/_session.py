@@ -12,8 +12,10 @@ Invariants, each of which libdb answers with a crash or a panic of the environme
 3. No handle is used once its transaction has ended: the binding would quietly run the call outside of any.
 
 Every write happens in a child transaction of its own, so that one that fails (a duplicate key, a full disk, a lock that
-is not had in time) undoes itself and the transaction goes on. A child costs 0.7 us, a hop fifty times that. (Not in a
-snapshot, where a conflict must be met by the transaction that reads.)
+is not had in time) undoes itself and the transaction goes on. A child costs 0.7 us, a hop fifty times that.
+
+A snapshot only reads. libdb 5.3 lets it write, and ends the process (in __bam_get_root) when what it writes has changed
+at that very moment.
 
 A worker waits for a lock for a tenth of a second at a time. After that it gives way to other transactions, looks
 whether the caller still wants the operation, and waits again, until the caller's patience is at its end. So a cancelled
@@ -31,7 +33,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from asyncstore.bdb import errors
 from asyncstore.bdb._callbacks import check_callbacks, forget_failure
-from asyncstore.bdb._gather import Gatherer
+from asyncstore.bdb._gather import Gatherer, heeded
 from asyncstore.bdb._library import LIBDB_ERRORS, db
 from asyncstore.bdb._operations import UserError
 from asyncstore.bdb._request import Operation, Request
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = ("Positioned", "Session", "SessionState")
 
+DEFAULT_PRIORITY = 100  # libdb's DB_LOCK_DEFPRIORITY, of transactions that were given none
 BATCH = 256  # operations that a task set off together: about a millisecond of a worker
 
 
@@ -114,7 +117,7 @@ class Session:
         self.cursors: set[Positioned] = set()
         self.doomed: errors.Error | None = None  # why the whole transaction was undone under its caller
         self._unwanted = False  # an abort was asked for: what comes before it in the lane need not be done
-        self._priority = priority
+        self.priority = priority
         if parent is None:
             self.root = self
             self._lane: Lane = environment.transaction_pool().lane(name=title, priority=environment.settings.priority)
@@ -139,6 +142,11 @@ class Session:
             raise errors.TransactionEnded(doing=doing, of=self.title, detail=f"it is {self.state.value}")
         if self.child is not None:
             raise errors.Misuse(doing=doing, of=self.title, detail="a transaction nested in it is open")
+
+    def check_writable(self, doing: str) -> None:
+        """Raise `Misuse` in a snapshot."""
+        if self.snapshot:
+            raise errors.Misuse(doing=doing, of=self.title, detail="a snapshot only reads")
 
     def end_early(self, why: type[errors.Error]) -> None:
         """Undo the transaction under its caller, who is told by an error of the class `why`."""
@@ -170,6 +178,8 @@ class Session:
     def ask(self, request: Request, database: Store[Any] | None = None) -> asyncio.Future[Any]:
         """Have `request` carried out in this transaction; `database` is one that stays open until this has ended."""
         self.check(request.operation.name)
+        if request.operation.writes:
+            self.check_writable(request.operation.name)
         if database is not None and database not in self.touched:
             self.touched.add(database)
             database.holders.enter()
@@ -218,8 +228,7 @@ class Session:
         return future
 
     def _aborted(self, future: asyncio.Future[None]) -> None:
-        if not future.cancelled():
-            future.exception()  # of an environment that is unusable: whoever asks it for anything is told
+        heeded(future)
         self._ended(SessionState.ABORTED)
 
     async def prepare(self, gid: bytes) -> None:
@@ -288,12 +297,14 @@ class Session:
             raise kind(doing=operation.name, of=self.title, detail="it was aborted meanwhile")
         txn = self.begun()
         target = request.owner
-        if not operation.writes or self.snapshot:
+        if not operation.writes:
             result = operation.apply(target.handle, txn, request)
             if target.guarded:
                 check_callbacks(request)
             return result
         child = self.environment.handle.txn_begin(txn)
+        if self.root.priority:
+            child.set_priority(DEFAULT_PRIORITY + self.root.priority)  # it is the child that waits
         try:
             result = operation.apply(target.handle, child, request)
             if target.guarded:
@@ -310,8 +321,8 @@ class Session:
         if self.handle is None:
             parent = None if self.parent is None else self.parent.begun()
             self.handle = self.environment.handle.txn_begin(parent, self.flags)
-            if self._priority:
-                self.handle.set_priority(self._priority)
+            if self.priority:
+                self.handle.set_priority(DEFAULT_PRIORITY + self.priority)
         return self.handle
 
     def doom(self, error: errors.Error) -> None:
