@@ -17,10 +17,10 @@ from asyncstore.bdb._gather import heeded
 from asyncstore.bdb._library import db
 from asyncstore.bdb._request import Operation, Request
 from asyncstore.bdb._scan import fill
+from asyncstore.bdb._session import Lease, Session
 from asyncstore.bdb._usage import Usage
 
 if TYPE_CHECKING:
-    from asyncstore.bdb._session import Session
     from asyncstore.bdb._store import Store
 
 __all__ = ("Cursor",)
@@ -38,17 +38,52 @@ _POSITIONS = {
 }
 
 
-def _call(cursor: Cursor[Any, Any], txn: Any, request: Request) -> Any:
+def _call(place: _Place, txn: Any, request: Request) -> Any:
     """Call a function with the binding's cursor, which the first call opens. On a worker."""
     function: Callable[[Any], Any] = request.argument
-    return function(cursor.opened(txn))
+    return function(place.opened(txn))
 
 
-def _close(cursor: Cursor[Any, Any], _txn: Any, _request: Request) -> None:
-    cursor.close_here()
+def _close(place: _Place, _txn: Any, _request: Request) -> None:
+    place.close_here()
 
 
 _CLOSE = Operation("close", _close)
+
+
+class _Place:
+    """The binding's cursor, which the session refers to; so the `Cursor` is collected when its user drops it."""
+
+    __slots__ = ("_cursor", "_session", "closed", "handle", "title")
+
+    # Any: handles and cursors are the binding's.
+    def __init__(self, handle: Any, session: Session, title: str) -> None:
+        self.handle = handle
+        self.title = title
+        self.closed = False
+        self._session = session
+        self._cursor: Any = None
+
+    def opened(self, txn: Any) -> Any:
+        """Return the binding's cursor, opened in `txn` by the first call."""
+        if self._cursor is None:
+            if self.closed:
+                raise errors.Closed(doing="use", of=self.title)
+            self.adopt(self.handle.cursor(txn))
+        return self._cursor
+
+    def adopt(self, cursor: Any) -> None:
+        """Take over a cursor of the binding's; for the worker that is inside."""
+        self._cursor = cursor
+        self._session.cursors.add(self)
+
+    def close_here(self) -> None:
+        """Close the binding's cursor; for the worker that is inside. Idempotent."""
+        cursor, self._cursor = self._cursor, None
+        self.closed = True
+        self._session.cursors.discard(self)
+        if cursor is not None:
+            cursor.close()
 
 
 class Cursor(Generic[K, R]):
@@ -68,44 +103,21 @@ class Cursor(Generic[K, R]):
         self._own: bool = own  # the session was made for this cursor alone
         self._rmw: int = db.DB_RMW if rmw else 0
         self._closed: bool = False
-        self._cursor: Any = None  # the binding's
         self.title = f"cursor on {database.title}"
         self.usage = Usage()
         self.guarded = database.guarded
-        # What operations on cursors are given: this object, which opens the binding's when first used.
-        self.handle: Any = self
+        self._lease = Lease(session, self.title) if own else None
+        # What operations on cursors are given.
+        self.handle: Any = _Place(database.handle, session, self.title)
 
     def __repr__(self) -> str:
         return f"<Cursor on {self._database.title}{' closed' if self._closed else ''}>"
-
-    # On a worker
-
-    def opened(self, txn: Any) -> Any:
-        """Return the binding's cursor, opened in `txn` by the first call."""
-        if self._cursor is None:
-            if self._closed:
-                raise errors.Closed(doing="use", of=self.title)
-            self.adopt(self._database.handle.cursor(txn))
-        return self._cursor
-
-    def adopt(self, cursor: Any) -> None:
-        """Take over a cursor of the binding's; for the worker that is inside."""
-        self._cursor = cursor
-        self._session.cursors.add(self)
-
-    def close_here(self) -> None:
-        """Close the binding's cursor; for the worker that is inside. Idempotent."""
-        cursor, self._cursor = self._cursor, None
-        self._closed = True
-        self._session.cursors.discard(self)
-        if cursor is not None:
-            cursor.close()
 
     # On the loop's thread
 
     # Any: what a call gives follows from the function, which the public methods know.
     async def _run(self, name: str, function: Callable[[Any], Any]) -> Any:
-        if self._closed:
+        if self._closed or self.handle.closed:
             raise errors.Closed(doing=name, of=self.title)
         self._database.check_open(name)
         return await self._session.ask(Request(self, Operation(name, _call), None, function), self._database)
@@ -151,8 +163,14 @@ class Cursor(Generic[K, R]):
         """Return the record that the cursor stands on; None when it has been deleted."""
         return await self._move("current")
 
+    def _check_seekable(self, doing: str) -> None:
+        if self._database.type == "heap":
+            detail = "the binding places no cursor by a record's id; get reads it"
+            raise errors.Misuse(doing=doing, of=self.title, detail=detail)
+
     async def seek(self, key: K) -> R | None:
-        """Go to the first record of `key`."""
+        """Go to the first record of `key`. Not in heaps."""
+        self._check_seekable("seek")
         self._database.check_key(key)
         return await self._move("set", key)
 
@@ -162,7 +180,8 @@ class Cursor(Generic[K, R]):
         return await self._move("set_range", key)
 
     async def seek_pair(self, key: K, value: bytes) -> R | None:
-        """Go to the record of exactly this key and value."""
+        """Go to the record of exactly this key and value. Not in heaps."""
+        self._check_seekable("seek_pair")
         self._database.check_pair(key, value)
         return await self._move("get_both", key, value)
 
@@ -240,7 +259,7 @@ class Cursor(Generic[K, R]):
         copy = type(self)(self._database, self._session, own=False, rmw=bool(self._rmw))
 
         def duplicate(cursor: Any) -> None:
-            copy.adopt(cursor.dup(db.DB_POSITION))
+            copy.handle.adopt(cursor.dup(db.DB_POSITION))
 
         await self._run("duplicate", duplicate)
         return copy
@@ -274,15 +293,11 @@ class Cursor(Generic[K, R]):
         if self._closed:
             return
         self._closed = True
-        if self._own:
+        if self._lease is not None:
+            self._lease.release()
             end = self._session.abort()
         else:
             end = self._session.ask(Request(self, _CLOSE)) if self._session.usable else None
         if end is not None:
             end.add_done_callback(heeded)
             await asyncio.shield(end)  # a cancel must not take the closing back: a lock would stay
-
-    def __del__(self) -> None:
-        if self._own and not self._closed:
-            self._closed = True
-            self._session.abandon(self.title)

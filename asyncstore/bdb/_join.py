@@ -12,6 +12,7 @@ from asyncstore.bdb._gather import heeded
 from asyncstore.bdb._range import Range, whole
 from asyncstore.bdb._request import Operation, Request
 from asyncstore.bdb._scan import Scan, fill
+from asyncstore.bdb._session import Lease
 from asyncstore.bdb._usage import Usage
 
 if TYPE_CHECKING:
@@ -96,17 +97,19 @@ def join(
         database.environment.reading_session(database.title) if txn is None else txn.session_for(database.environment)
     )
     joined = _Join(database, criteria, session)
+    lease = Lease(session, joined.title) if own else None  # held by the range, through its functions
 
     def fetch(plan: Scan) -> Awaitable[tuple[list[tuple[K, bytes]], bool]]:
         database.check_open("join")
         return session.ask(Request(joined, _FETCH, None, plan), database)
 
-    return Range(fetch, joined.title, whole(), empty=False, limit=limit, close=_closer(session, joined, own=own))
+    return Range(fetch, joined.title, whole(), empty=False, limit=limit, close=_closer(session, joined, lease))
 
 
-def _closer(session: Session, joined: _Join, *, own: bool) -> Callable[[], Awaitable[None]]:
+def _closer(session: Session, joined: _Join, lease: Lease | None) -> Callable[[], Awaitable[None]]:
     async def close() -> None:
-        if own:
+        if lease is not None:
+            lease.release()
             end = session.abort()
         else:
             end = session.ask(Request(joined, _CLOSE)) if session.usable else None

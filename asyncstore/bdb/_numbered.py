@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
-from asyncstore.bdb import _operations as ops
+from asyncstore.bdb import _operations as ops, errors
 from asyncstore.bdb._database import Database
 from asyncstore.bdb._records import check_bytes, check_number
 
@@ -84,6 +84,23 @@ class Heap(Database[bytes]):
         check_bytes("record id", key)
         if len(key) != RID_BYTES:
             raise ValueError(f"a record id has {RID_BYTES} bytes, as append returned them, not {len(key)}")
+
+    # The binding places no cursor by an id, with which other databases answer these.
+
+    async def count(self, key: bytes, *, txn: Transaction | None = None) -> int:
+        """Return 1 when there is a record of this id, else 0."""
+        return int(await self.exists(key, txn=txn))
+
+    async def get_all(self, key: bytes, *, limit: int | None = None, txn: Transaction | None = None) -> list[bytes]:
+        """Return the value of the record of this id, if there is one."""
+        value = await self.get(key, txn=txn)
+        return [] if value is None or limit == 0 else [value]
+
+    async def delete(self, key: bytes, value: bytes | None = None, *, txn: Transaction | None = None) -> bool:
+        """Remove the record of this id; return whether there was one. Raises `Misuse` when a `value` is given."""
+        if value is not None:
+            raise errors.Misuse(doing="delete", of=self.title, detail="a record's id has one value: leave it out")
+        return await super().delete(key, txn=txn)
 
     async def append(self, value: bytes, *, txn: Transaction | None = None) -> bytes:
         """Store `value` and return the id of its record. Durable on return, as `put`."""

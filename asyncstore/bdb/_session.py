@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from asyncstore.bdb._store import Store
     from asyncstore.pool import Lane
 
-__all__ = ("Positioned", "Session", "SessionState")
+__all__ = ("Lease", "Positioned", "Session", "SessionState")
 
 DEFAULT_PRIORITY = 100  # libdb's DB_LOCK_DEFPRIORITY, of transactions that were given none
 BATCH = 256  # operations that a task set off together: about a millisecond of a worker
@@ -374,6 +374,25 @@ class Session:
         for cursor in list(self.cursors):
             cursor.close_here()
         self.cursors.clear()
+
+
+class Lease:
+    """A session that was begun for whoever holds this: dropped without `release`, it is undone, with a warning."""
+
+    __slots__ = ("_session", "_title")
+
+    def __init__(self, session: Session, title: str) -> None:
+        self._session: Session | None = session
+        self._title = title
+
+    def release(self) -> None:
+        """Leave the end of the session to the caller."""
+        self._session = None
+
+    def __del__(self) -> None:
+        session, self._session = self._session, None
+        if session is not None and session.state is SessionState.OPEN:
+            session.abandon(self._title)
 
 
 def error_applied(error: BaseException) -> bool:

@@ -56,6 +56,18 @@ async def test_leaving_a_join_early_gives_its_locks_up(env, shirts):
     assert await db.truncate() == 1000
 
 
+async def test_a_join_that_is_dropped_gives_its_locks_up_and_warns(env, shirts):
+    db, (two, _, five) = shirts
+
+    async def use_and_drop() -> None:
+        await anext(db.join((two, b"1"), (five, b"1")))
+
+    with pytest.warns(ResourceWarning, match="dropped"):
+        await use_and_drop()
+    assert await db.truncate() == 1000
+    assert env.statistics().transactions == 0
+
+
 async def test_only_indices_of_the_database_can_be_joined(env, shirts):
     db, (two, *_) = shirts
     other = await env.database("other")
