@@ -25,12 +25,13 @@ from asyncstore.bdb._regions import check_room, reserve
 from asyncstore.bdb._registry import Registry, strike_out, wants_recovery
 from asyncstore.bdb._rep_events import Events
 from asyncstore.bdb._settings import LOG_BUFFER, MEMORY_LOG_BUFFER, Settings
-from asyncstore.bdb._translate import translated
+from asyncstore.bdb._translate import recovery_failed, translated
 
 __all__ = ("Home",)
 
 # The lock that a handle keeps on its file was broken, by a change of masters: it is given up either way.
 _HARMLESS_AT_CLOSE = (db.DBLockDeadlockError, db.DBLockNotGrantedError, db.DBRepHandleDeadError)
+_REFUSALS = (db.DBPermissionsError, db.DBAccessError, db.DBInvalidArgError)  # a wrong password, a missing one
 LOCK_QUANTUM = 0.1  # seconds that libdb waits for a lock before the caller's patience is looked at
 
 
@@ -260,10 +261,9 @@ def _open_environment(settings: Settings, events: Events) -> Any:
             handle.set_event_notify(_nothing)
             handle.close()
         if settings.home is not None and not settings.private:
-            strike_out(settings.home)
+            strike_out(settings.home, recover=not isinstance(exc, _REFUSALS))
         if recovering and isinstance(exc, db.DBRunRecoveryError):
-            detail = f"recovery failed, so that a log file or a database file is damaged or missing: {exc.args[1]}"
-            raise errors.Corrupt(doing="open", of=settings.title, code=exc.args[0], detail=detail) from exc
+            raise recovery_failed(exc, doing="open", of=settings.title) from exc
         raise
     return handle
 

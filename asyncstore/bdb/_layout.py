@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from asyncstore.bdb import errors
 from asyncstore.bdb._callbacks import Comparison, guard_comparison
-from asyncstore.bdb._library import db
+from asyncstore.bdb._library import LIBDB_ERRORS, db
 from asyncstore.bdb._records import check_file, check_name
 from asyncstore.bdb._scan import Duplicates
 
@@ -204,12 +204,30 @@ def open_handle(
             _open(environment, handle, place, db.DB_UNKNOWN, flags)
         else:
             _set_layout(handle, layout)
-            _open(environment, handle, place, _TYPES[layout.type], flags | db.DB_CREATE)
+            try:
+                _open(environment, handle, place, _TYPES[layout.type], flags | db.DB_CREATE)
+            except db.DBInvalidArgError:
+                _explain(environment, place, layout, encrypted=encrypted, title=title)
+                raise
         _check_layout(handle, layout, title)
     except BaseException:
         handle.close()
         raise
     return handle
+
+
+def _explain(environment: Any, place: Place, layout: Layout, *, encrypted: bool, title: str) -> None:
+    """Raise `InvalidArgument` when a database is there and is not what was asked for; libdb speaks of flags."""
+    try:
+        found = open_handle(
+            environment, place, Layout(type=None), create=False, encrypted=encrypted, read_only=True, title=title
+        )
+    except LIBDB_ERRORS:
+        return
+    try:
+        _check_layout(found, layout, title)
+    finally:
+        found.close(db.DB_NOSYNC)
 
 
 def _open(environment: Any, handle: Any, place: Place, kind: int, flags: int) -> None:
@@ -257,7 +275,7 @@ def _set_layout(handle: Any, layout: Layout) -> None:
 
 
 def _check_layout(handle: Any, layout: Layout, title: str) -> None:
-    """Refuse a database that is not what was asked for; libdb itself speaks of flags."""
+    """Refuse a database that is not what was asked for."""
     if layout.type is None:
         return
     found = type_name(handle.get_type())

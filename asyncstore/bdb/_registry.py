@@ -23,6 +23,7 @@ __all__ = ("Registry", "holders", "strike_out", "wants_recovery")
 FILE = "__db.register"
 SLOT = 25  # bytes: "%24lu\n", DB 5.3's PID_FMT
 EXCLUSIVE = 1  # the byte that libdb locks while it changes the register
+EMPTY = b"X%23d\n" % 0  # an unused slot, DB 5.3's PID_EMPTY
 NOBODY = (1 << 32) - 1  # the number of no process: Linux gives 2**22 at most
 _LOCK = "hhqqi4x"  # struct flock of 64-bit Linux
 _LINUX = os.uname().sysname == "Linux" and struct.calcsize("P") == 8
@@ -122,8 +123,11 @@ def wants_recovery(home: str) -> bool:
         register.close()
 
 
-def strike_out(home: str) -> None:
-    """Let this process try again after an opening of `home` that failed; recovery is still due. Blocks."""
+def strike_out(home: str, *, recover: bool = True) -> None:
+    """Let this process try again after an opening of `home` that failed. Blocks.
+
+    `recover`: what failed was a recovery, which is still due; else the opening was refused before anything was done.
+    """
     try:
         fd = os.open(os.path.join(home, FILE), os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -133,6 +137,6 @@ def strike_out(home: str) -> None:
         content = os.pread(fd, 1 << 16, 0)
         for start in range(0, len(content) - SLOT + 1, SLOT):
             if content[start : start + SLOT].strip() == b"%d" % os.getpid():
-                os.pwrite(fd, b"%24d\n" % NOBODY, start)
+                os.pwrite(fd, b"%24d\n" % NOBODY if recover else EMPTY, start)
     finally:
         os.close(fd)  # and gives up the lock

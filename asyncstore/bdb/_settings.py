@@ -21,6 +21,7 @@ MIN_CACHE_SIZE = 256 * 1024  # bytes: below about this libdb cannot hold the pag
 MAX_CACHE_SIZE = 1 << 40  # bytes: 1 TiB, far above what one region can be mapped at; refuses typing errors
 LOG_BUFFER = 1024 * 1024  # bytes: a group of a thousand records of 1 KiB reaches the log file in one write
 MEMORY_LOG_BUFFER = 16 * 1024 * 1024  # bytes of log in memory: what all running transactions have changed fits in
+MIN_MEMORY_LOG_BUFFER = 512 * 1024  # bytes: libdb opens none with a quarter of a megabyte, and says nothing useful
 LOG_FILE_SIZE = 10 * 1024 * 1024  # bytes: libdb's own default, said here because the log buffer has to be smaller
 CHECKPOINT_BYTES = 32 * 1024 * 1024  # bytes put since the last checkpoint: bounds the log and the time of a recovery
 CHECKPOINT_INTERVAL = 60.0  # seconds: a store that is hardly written to is not recovered for long either
@@ -85,6 +86,8 @@ class Settings:
             raise ValueError("a password is a str that is not empty")
         if self.log_buffer is not None and self.home is not None and self.log_buffer * 4 > self.log_file_size:
             raise ValueError(f"log_buffer is at most a quarter of log_file_size, not {self.log_buffer}")
+        if self.home is None and self.log_buffer is not None and self.log_buffer < MIN_MEMORY_LOG_BUFFER:
+            raise ValueError(f"log_buffer is at least {MIN_MEMORY_LOG_BUFFER} in memory, not {self.log_buffer}")
         if self.home is None and (self.log_dir is not None or self.replication is not None or self.keep_logs):
             raise ValueError("an environment in memory has no log files and no replication")
         if self.replication is not None and self.private:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from asyncstore.bdb import errors
 from asyncstore.bdb._library import LIBDB_ERRORS
 
-__all__ = ("DEADLOCK", "LATER", "NOT_GRANTED", "code_of", "translate", "translated")
+__all__ = ("DEADLOCK", "LATER", "NOT_GRANTED", "code_of", "recovery_failed", "translate", "translated")
 
 DEADLOCK = -30993  # DB_LOCK_DEADLOCK
 NOT_GRANTED = -30992  # DB_LOCK_NOTGRANTED
@@ -51,6 +51,13 @@ def translate(exc: BaseException, *, doing: str, of: str) -> errors.Error:
     error = kind(doing=doing, of=of, code=code, detail=detail)
     error.__cause__ = exc
     return error
+
+
+def recovery_failed(exc: BaseException, *, doing: str, of: str) -> errors.Corrupt:
+    """Return the error of a recovery that libdb gave up; it says no more than that it did."""
+    said = str(exc.args[1]) if len(exc.args) > 1 else str(exc)
+    detail = f"recovery failed: a log or database file is damaged or missing, or the password is wrong: {said}"
+    return errors.Corrupt(doing=doing, of=of, code=code_of(exc), detail=detail)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from asyncstore.bdb import errors
 from asyncstore.bdb._claim import claimed
 from asyncstore.bdb._library import LIBDB_ERRORS, db
 from asyncstore.bdb._registry import holders
-from asyncstore.bdb._translate import translated
+from asyncstore.bdb._translate import recovery_failed, translated
 
 __all__ = ("alone", "recover_home")
 
@@ -48,8 +48,7 @@ def recover_home(
             handle.open(home, PARTS | (db.DB_RECOVER_FATAL if catastrophic else db.DB_RECOVER))
             handle.txn_checkpoint(0, 0, db.DB_FORCE)
         except db.DBRunRecoveryError as exc:
-            detail = f"recovery failed, so that a log file or a database file is damaged or missing: {exc.args[1]}"
-            raise errors.Corrupt(doing="recover", of=of, code=exc.args[0], detail=detail) from exc
+            raise recovery_failed(exc, doing="recover", of=of) from exc
         finally:
             with contextlib.suppress(*LIBDB_ERRORS):  # the first error is the one to tell
                 handle.close()
