@@ -217,12 +217,7 @@ class Database(Store[K]):
         `reverse` gives the same records from the last to the first; `limit` stops after so many. Hash and heap
         databases have no order of keys: they are read as a whole, forward. See `Range` about concurrent writers.
         """
-        self.check_open("range")
-        if limit is not None:
-            check_count("limit", limit)
-        for key in (start, stop):
-            if key is not None:
-                self.check_key(key)
+        self.check_range(start, stop, limit)
         if self.type in ("hash", "heap"):
             if start is not None or stop is not None or prefix is not None or reverse:
                 raise ValueError(f"a {self.type} database has no order of keys: it is read as a whole, forward")

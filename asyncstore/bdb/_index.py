@@ -194,12 +194,7 @@ class Index(Store[bytes], Generic[K]):
 
         The arguments are those of `Database.range`, for index keys.
         """
-        self.check_open("range")
-        if limit is not None:
-            check_count("limit", limit)
-        for key in (start, stop):
-            if key is not None:
-                self.check_key(key)
+        self.check_range(start, stop, limit)
         plan, empty = plan_range(
             start, stop, prefix, reverse=reverse, duplicates=self.layout.kept_duplicates, order=self.order
         )

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from asyncstore.bdb import errors
 from asyncstore.bdb._callbacks import Comparison, guard_comparison
+from asyncstore.bdb._checks import check_int
 from asyncstore.bdb._library import LIBDB_ERRORS, db
 from asyncstore.bdb._records import check_file, check_name
 from asyncstore.bdb._scan import Duplicates
@@ -137,12 +138,8 @@ _ONLY: dict[str, tuple[AccessMethod, ...]] = {
 
 
 def _check(name: str, value: object, least: int, most: int) -> None:
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} is an int, not {type(value).__name__}")
-    if not least <= value <= most:
-        raise ValueError(f"{name} is {least} to {most}, not {value}")
+    if value is not None:
+        check_int(name, value, least, most)
 
 
 def place_of(name: str | None, file: str | None, *, in_memory: bool) -> Place:

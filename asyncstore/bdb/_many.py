@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 __all__ = ("put_many",)
 
 RECORDS = 1024  # of a batch at most: each may lock a page of its own
+OVERHEAD = 32  # bytes of a record besides its value: its key and its place on a page, about
 BYTES = 256 * 1024  # of a batch, about: what comes with it in its group waits no longer than for a large record
 
 
@@ -42,26 +43,42 @@ async def put_many(
     return count
 
 
+class _Pile:
+    """Records that are gathered until they make a batch."""
+
+    __slots__ = ("_check", "_records", "_size")
+
+    def __init__(self, database: Database[Any]) -> None:
+        self._check = database.check_record
+        self._records: list[tuple[Any, bytes]] = []
+        self._size = 0
+
+    def add(self, key: Any, value: bytes) -> bool:
+        """Take a record; tell whether there are enough."""
+        self._check(key, value)
+        self._records.append((key, value))
+        self._size += len(value) + OVERHEAD
+        return self._size >= BYTES or len(self._records) == RECORDS
+
+    def take(self) -> tuple[list[tuple[Any, bytes]], int]:
+        """Return what is there and its size in bytes, and begin anew."""
+        taken = self._records, self._size
+        self._records, self._size = [], 0
+        return taken
+
+
 async def _batches(
     database: Database[Any], records: Iterable[tuple[Any, bytes]] | AsyncIterable[tuple[Any, bytes]]
 ) -> AsyncIterator[tuple[list[tuple[Any, bytes]], int]]:
-    batch: list[tuple[Any, bytes]] = []
-    size = 0
+    pile = _Pile(database)
     if isinstance(records, AsyncIterable):
         async for key, value in records:
-            database.check_record(key, value)
-            batch.append((key, value))
-            size += len(value) + 32
-            if size >= BYTES or len(batch) == RECORDS:
-                yield batch, size
-                batch, size = [], 0
+            if pile.add(key, value):
+                yield pile.take()
     else:
         for key, value in records:
-            database.check_record(key, value)
-            batch.append((key, value))
-            size += len(value) + 32
-            if size >= BYTES or len(batch) == RECORDS:
-                yield batch, size
-                batch, size = [], 0
-    if batch:
-        yield batch, size
+            if pile.add(key, value):
+                yield pile.take()
+    last = pile.take()
+    if last[0]:
+        yield last

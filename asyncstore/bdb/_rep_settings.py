@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Literal, TypeAlias, get_args
 
+from asyncstore.bdb._checks import check_int, check_time, check_word
+
 __all__ = ("Acks", "Address", "Replication", "StartRole", "check_acks", "check_address", "check_priority")
 
 Acks = Literal["all", "all_available", "all_peers", "none", "one", "one_peer", "quorum"]
@@ -119,15 +121,15 @@ class Replication:
 
     def __post_init__(self) -> None:
         self._check_addresses()
-        _check_word("role", self.role, get_args(StartRole))
+        check_word("role", self.role, get_args(StartRole))
         check_acks(self.acks)
         check_priority(self.priority)
-        _check_int("threads", self.threads, MIN_THREADS, MAX_THREADS)
-        _check_int("transmit_limit", self.transmit_limit, 0, MAX_BYTES)
+        check_int("threads", self.threads, MIN_THREADS, MAX_THREADS)
+        check_int("transmit_limit", self.transmit_limit, 0, MAX_BYTES)
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name in _TIMES and not (value is None and field.name in _OPTIONAL):
-                _check_time(field.name, value)
+                check_time(field.name, value, MIN_TIME, MAX_TIME)
             elif field.name in _FLAGS and not isinstance(value, bool):
                 raise TypeError(f"{field.name} is True or False, not {value!r}")
         self._check_relations()
@@ -158,7 +160,7 @@ class Replication:
         if not isinstance(self.request_gap, tuple) or len(self.request_gap) != 2:
             raise TypeError(f"request_gap is two times, the shortest and the longest, not {self.request_gap!r}")
         for gap in self.request_gap:
-            _check_time("request_gap", gap)
+            check_time("request_gap", gap, MIN_TIME, MAX_TIME)
         if self.request_gap[0] > self.request_gap[1]:
             raise ValueError(f"request_gap is the shortest and then the longest time, not {self.request_gap!r}")
         if isinstance(self.clock_skew, bool) or not isinstance(self.clock_skew, (int, float)):
@@ -182,33 +184,14 @@ def check_address(name: str, address: object) -> None:
         raise TypeError(f"the host of {name} is a str, not {type(host).__name__}")
     if not host or "\0" in host:
         raise ValueError(f"the host of {name} cannot be {host!r}")
-    _check_int(f"the port of {name}", port, 1, 65535)
+    check_int(f"the port of {name}", port, 1, 65535)
 
 
 def check_priority(priority: object) -> None:
     """Refuse what is no priority in elections. Raises TypeError and ValueError."""
-    _check_int("priority", priority, 0, MAX_PRIORITY)
+    check_int("priority", priority, 0, MAX_PRIORITY)
 
 
 def check_acks(acks: object) -> None:
     """Refuse what is no acknowledgement policy. Raises ValueError."""
-    _check_word("acks", acks, get_args(Acks))
-
-
-def _check_word(name: str, value: object, words: tuple[str, ...]) -> None:
-    if value not in words:
-        raise ValueError(f"{name} is one of {', '.join(map(repr, words))}, not {value!r}")
-
-
-def _check_int(name: str, value: object, least: int, most: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} is an int, not {type(value).__name__}")
-    if not least <= value <= most:
-        raise ValueError(f"{name} is {least} to {most}, not {value}")
-
-
-def _check_time(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} is a number of seconds, not {type(value).__name__}")
-    if not MIN_TIME <= value <= MAX_TIME:
-        raise ValueError(f"{name} is {MIN_TIME} to {MAX_TIME} seconds, not {value!r}")
+    check_word("acks", acks, get_args(Acks))

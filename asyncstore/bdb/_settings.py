@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
+from asyncstore.bdb._checks import check_int, check_time, check_word
 from asyncstore.bdb._library import db
 from asyncstore.pool import Pool
 
@@ -28,6 +29,9 @@ CHECKPOINT_INTERVAL = 60.0  # seconds: a store that is hardly written to is not 
 LOCK_TIMEOUT = 10.0  # seconds; longer than any transaction should take, shorter than people wait
 MAX_TRANSACTIONS = 1024  # at the same time, in all processes of the environment; nested ones count
 MAX_LOCKS = 10_000  # locks, locked objects and lockers that libdb has room for at first; its tables grow from there
+
+MIN_TIME = 0.001  # seconds: refuses values that were meant in other units
+MAX_TIME = 86400.0 * 365
 
 _SIZES = {
     "cache_size": (MIN_CACHE_SIZE, MAX_CACHE_SIZE),
@@ -74,14 +78,13 @@ class Settings:
     priority: int = 0
 
     def __post_init__(self) -> None:
-        if self.durability not in ("full", "write", "none"):
-            raise ValueError(f"durability is 'full', 'write' or 'none', not {self.durability!r}")
+        check_word("durability", self.durability, get_args(Durability))
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name in _SIZES and value is not None:
-                _check_size(field.name, value, *_SIZES[field.name])
+                check_int(field.name, value, *_SIZES[field.name])
             elif field.name in _TIMES:
-                _check_time(field.name, value)
+                check_time(field.name, value, MIN_TIME, MAX_TIME)
         if self.password is not None and (not isinstance(self.password, str) or not self.password):
             raise ValueError("a password is a str that is not empty")
         if self.log_buffer is not None and self.home is not None and self.log_buffer * 4 > self.log_file_size:
@@ -108,17 +111,3 @@ def path_of(what: str, path: str | os.PathLike[str]) -> str:
     if "\0" in text or not text:
         raise ValueError(f"no directory can be named {text!r}")
     return os.path.abspath(text)
-
-
-def _check_size(name: str, value: object, least: int, most: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} is an int, not {type(value).__name__}")
-    if not least <= value <= most:
-        raise ValueError(f"{name} is {least} to {most}, not {value}")
-
-
-def _check_time(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} is a number of seconds, not {type(value).__name__}")
-    if not 0 < value <= 86400 * 365:
-        raise ValueError(f"{name} is more than 0 and at most a year of seconds, not {value!r}")

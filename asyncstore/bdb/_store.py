@@ -146,6 +146,15 @@ class Store(Generic[K]):
         found: int = await self._read(Request(self, ops.COUNT, key), txn)
         return found
 
+    def check_range(self, start: Any, stop: Any, limit: int | None) -> None:
+        """Raise unless a range of these bounds can be read now."""
+        self.check_open("range")
+        if limit is not None:
+            check_count("limit", limit)
+        for key in (start, stop):
+            if key is not None:
+                self.check_key(key)
+
     # The whole of it
 
     async def stat(self, *, fast: bool = False) -> DatabaseStat:
