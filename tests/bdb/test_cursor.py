@@ -269,8 +269,7 @@ async def test_a_dropped_cursor_is_closed_and_warns(env, plain):
 
     with pytest.warns(ResourceWarning, match="dropped"):
         await use_and_drop()
-    await plain.put(b"a", b"changed")
-    assert env.statistics().transactions == 0
+    await plain.put(b"a", b"changed")  # its lock is gone
 
 
 async def test_a_cancel_anywhere_leaves_no_lock_behind(env, plain):
@@ -285,6 +284,8 @@ async def test_a_cancel_anywhere_leaves_no_lock_behind(env, plain):
 
     async def at_rest() -> None:
         await plain.put_many(RECORDS)
-        assert env.statistics().transactions == 0
+        async with asyncio.timeout(30):
+            while env.statistics().transactions:  # what a second cancel has cut short is closed in the background
+                await asyncio.sleep(0.001)
 
     assert (await cancel_everywhere(use, check=at_rest)).points > 6
