@@ -6,6 +6,7 @@ Needs the ``bdb`` extra (the berkeleydb package on libdb 5.3); importing this pa
 from __future__ import annotations
 
 from asyncstore.bdb import errors as errors
+from asyncstore.bdb._atomic import View as View
 from asyncstore.bdb._compact import CompactProgress as CompactProgress
 from asyncstore.bdb._cursor import Cursor as Cursor
 from asyncstore.bdb._database import Database as Database
@@ -50,7 +51,6 @@ __all__ = (
     "BackupResult", "CacheStat", "CompactProgress", "Cursor", "Database", "DatabaseStat", "Environment",
     "EnvironmentStat", "Event", "Heap", "Index", "IndexCursor", "Loaded", "LockStat", "LogStat", "Member", "Prepared",
     "Progress", "Queue", "Range", "RecordDatabase", "RepEvent", "Replication", "Role", "Salvaged", "Sequence",
-    "SequenceState",
-    "Site", "Statistics", "Status", "Transaction", "TransactionStat", "Verdict", "errors", "open", "priority",
-    "recover", "restore", "salvage", "upgrade", "verify",
+    "SequenceState", "Site", "Statistics", "Status", "Transaction", "TransactionStat", "Verdict", "View", "errors",
+    "open", "priority", "recover", "restore", "salvage", "upgrade", "verify",
 )  # fmt: skip

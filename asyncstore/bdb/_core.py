@@ -19,6 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
 from asyncstore.bdb import errors
+from asyncstore.bdb._atomic import AtomicOwner
 from asyncstore.bdb._catalogue import open_index_of, title_of
 from asyncstore.bdb._commit import Committer
 from asyncstore.bdb._gather import Gatherer, heeded
@@ -110,6 +111,7 @@ class Core:
             pool, reader, width=READ_JOBS, max_requests=1, max_bytes=1 << 40, patience=patience,
             priority=settings.priority,
         )  # fmt: skip
+        self.atomic_owner = AtomicOwner(f"function in {self.title}")
         self._unsubscribe = self.events.subscribe(_panic_relay(self))
         self.upkeep = Upkeep(self, settings.checkpoint_bytes, settings.checkpoint_interval)
         self.upkeep.start()
@@ -369,6 +371,7 @@ class Core:
             return
         await self._usage.idle()  # databases that are being opened come first: they are to be closed too
         failures: list[Exception] = []
+        await self.atomic_owner.usage.idle()
         await self._end_sessions()
         # One by one, each after its own work has ended; libdb wants every database closed before its environment, and
         # an index before what it indexes.

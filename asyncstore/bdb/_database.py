@@ -58,7 +58,7 @@ class Database(Store[K]):
         super().__init__(environment, description, handle)
         self.indices: set[Index[K]] = set()
         sorted_pairs = self.layout.duplicates == "sorted"
-        self._put = ops.PUT_PAIR if sorted_pairs else ops.PUT
+        self.put_operation = ops.PUT_PAIR if sorted_pairs else ops.PUT
         self.put_many_operation = ops.PUT_PAIRS if sorted_pairs else ops.PUT_MANY
 
     async def has(self, key: K, value: bytes, *, txn: Transaction | None = None) -> bool:
@@ -78,7 +78,7 @@ class Database(Store[K]):
         otherwise stays as it is.
         """
         self.check_record(key, value)
-        operation = self._put
+        operation = self.put_operation
         if not overwrite or new_pair:
             if new_pair and self.layout.duplicates != "sorted":
                 raise ValueError("new_pair is for sorted duplicates")
