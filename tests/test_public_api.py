@@ -27,6 +27,7 @@ OLDEST = (3, 11)  # what the list is written on; a newer Python may add to it (p
 
 # what a public module may fail to import where its extra is not installed
 EXTRAS = {
+    "asyncstore.apps.bdb": "berkeleydb",
     "asyncstore.apps": "httptools",
     "asyncstore.bdb": "berkeleydb",
     "asyncstore.http": "httptools",
