@@ -84,6 +84,7 @@ class Transaction:
         when there is no room for the log: it has been undone then. A cancel may come too late to stop it: the
         CancelledError has ``maybe_applied = True`` then.
         """
+        self._stop_timer()
         flags = self._environment.commit_flags(self._durability)
         if self._session.state is SessionState.PREPARED:
             await self._session.commit_prepared(flags)
@@ -111,7 +112,12 @@ class Transaction:
             raise errors.Misuse(doing="prepare", of=self._session.title, detail="it is nested in another")
         await self._session.prepare(gid.ljust(GID_BYTES, b"\0"))
 
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
     async def _undo(self) -> None:
+        self._stop_timer()
         future = self._session.abort()
         if future is not None:
             # Not the future itself: a cancel of the caller's must not take the undoing back.
@@ -135,8 +141,7 @@ class Transaction:
             else:
                 await self._undo()
         finally:
-            if self._timer is not None:
-                self._timer.cancel()
+            self._stop_timer()
 
     def __del__(self) -> None:
         if self._session.state is SessionState.OPEN:
