@@ -12,7 +12,7 @@ from pathlib import Path
 from bench.harness import Case, NotOffered, Plan, Run, measure_here
 from bench.machine import describe, filesystem
 
-SUITES = ("pool", "aio")
+SUITES = ("pool", "aio", "bdb")
 MEMORY_FILESYSTEMS = ("tmpfs", "ramfs")
 
 
@@ -76,7 +76,8 @@ def report(run: Run, suite: str, options: argparse.Namespace) -> None:
     for loop in loops:
         print(f"\nOn {loop}: CPU microseconds per operation (operations a second)\n")
         print(run.table(plan, loop))
-        print("\n" + "\n".join(f"* {line}" for line in run.aims(plan, loop)), flush=True)
+        rate_aims = module.rate_aims(run, plan, loop) if hasattr(module, "rate_aims") else []
+        print("\n" + "\n".join(f"* {line}" for line in run.aims(plan, loop) + rate_aims), flush=True)
     for (case, participant, loop), why in run.missing.items():
         if case.startswith(suite + "/") and "has no" not in why:
             print(f"no figure for {case} {participant} on {loop}: {why}", file=sys.stderr)
@@ -97,7 +98,8 @@ def main(argv: list[str] | None = None) -> int:
         report(run, suite, options)
     if options.json:
         run.dump(options.json)
-    return 0
+    # A participant that gives wrong answers has no figure, and whoever measures has to hear of it.
+    return 1 if any("wrong data" in why for why in run.missing.values()) else 0
 
 
 if __name__ == "__main__":

@@ -12,15 +12,16 @@ from typing import Any
 
 import pytest
 
-from bench import aio, pool
+from bench import aio, bdb, pool
 from bench.__main__ import default_data
 from bench.harness import Case, NotOffered
 
 BATCH = 50  # operations of each task in one round: enough to drown the start of the tasks
+LONG = ("scan", "batches", "put_many")  # thousands of records each: one drowns it too
 
 ROWS = [
     pytest.param(suite, case, name, id=f"{case.name}-{name}")
-    for suite in (pool, aio)
+    for suite in (pool, aio, bdb)
     for case in suite.CASES
     for name in suite.PARTICIPANTS
     if "beside" not in case.name  # these measure latency, and run for as long as they are let
@@ -32,6 +33,7 @@ def data() -> Path:
     folder = default_data()
     folder.mkdir(parents=True, exist_ok=True)
     aio.prepare_data(folder)
+    bdb.prepare_data(folder)
     return folder
 
 
@@ -46,13 +48,15 @@ def test_row(benchmark: Any, data: Path, suite: Any, case: Case, name: str) -> N
         except (ImportError, AttributeError, NotOffered) as error:
             pytest.skip(str(error))
 
+        repeats = 1 if case.operation in LONG else BATCH
+
         async def repeat() -> None:
-            for _ in range(BATCH):
+            for _ in range(repeats):
                 await operation()
 
         async def batch() -> None:
             await asyncio.gather(*(repeat() for _ in range(case.tasks)))
 
-        benchmark.extra_info["operations"] = BATCH * case.tasks
+        benchmark.extra_info["operations"] = repeats * case.tasks
         benchmark.pedantic(lambda: runner.run(batch()), rounds=5, warmup_rounds=1)
         runner.run(participant.finish())
