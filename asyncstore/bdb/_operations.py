@@ -19,6 +19,8 @@ __all__ = (
     "PUT_PAIR", "PUT_PAIRS", "PUT_PART", "REFUSALS", "TRUNCATE", "UPDATE", "UserError",
 )  # fmt: skip
 
+MANY_BYTES = 256 * 1024  # of values read together: a few, when they are large, so that others get their turn
+
 # Errors that say no and leave nothing half-done: a transaction goes on after them.
 REFUSALS: tuple[type[Exception], ...] = (db.DBKeyExistError, db.DBNotFoundError, db.DBKeyEmptyError)
 
@@ -67,7 +69,17 @@ def _get_all(handle: Any, txn: Any, request: Request) -> list[bytes]:
 
 
 def _get_many(handle: Any, txn: Any, request: Request) -> list[bytes | None]:
-    return [handle.get(key, None, txn) for key in request.argument]
+    """Return the values of the first keys, as many as make a batch."""
+    values: list[bytes | None] = []
+    room = MANY_BYTES
+    for key in request.argument:
+        value = handle.get(key, None, txn)
+        values.append(value)
+        if value is not None:
+            room -= len(value)
+            if room <= 0:
+                break
+    return values
 
 
 def _exists(handle: Any, txn: Any, request: Request) -> bool:

@@ -126,8 +126,15 @@ class Store(Generic[K]):
         for key in wanted:
             self.check_key(key)
         parts = [wanted[start : start + MANY_KEYS] for start in range(0, len(wanted), MANY_KEYS)]
-        calls = [self._read(Request(self, ops.GET_MANY, None, part), txn) for part in parts]
-        return [value for values in await asyncio.gather(*calls) for value in values]
+        return [
+            value for values in await asyncio.gather(*(self._get_some(part, txn) for part in parts)) for value in values
+        ]
+
+    async def _get_some(self, keys: list[K], txn: Transaction | None) -> list[bytes | None]:
+        found: list[bytes | None] = []
+        while len(found) < len(keys):  # once, unless the values are large
+            found += await self._read(Request(self, ops.GET_MANY, None, keys[len(found) :]), txn)
+        return found
 
     async def size(self, key: K, *, txn: Transaction | None = None) -> int | None:
         """Return the length in bytes of the value of `key`, without reading it; None when there is none."""

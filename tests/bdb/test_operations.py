@@ -93,6 +93,14 @@ async def test_many_keys_are_answered_in_their_order(keyed, txn):
     assert await keyed.get_many([], txn=txn) == []
 
 
+async def test_many_large_values_are_fetched_a_few_at_a_time(env, keyed):
+    keys = [b"%02d" % number for number in range(12)]
+    await keyed.put_many((key, key * 50_000) for key in keys)
+    before = env.statistics().reads
+    assert await keyed.get_many([*keys, b"missing"]) == [*(key * 50_000 for key in keys), None]
+    assert env.statistics().reads - before == 5
+
+
 async def test_a_value_is_updated_in_one_step(keyed, txn):
     async def add(key: bytes, number: int) -> bytes | None:
         return await keyed.update(key, lambda old: b"%d" % (int(old or 0) + number), txn=txn)
