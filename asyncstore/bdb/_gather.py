@@ -245,6 +245,11 @@ class Gatherer:
             if failure is None and request.again and self._to_be_done_again(request):
                 again += 1
                 continue
+            future = request.future
+            if failure is None and request.error is None and future is not None and not future.done():
+                request.owner.usage.leave()  # as `_end`, for the common case
+                future.set_result(request.result)
+                continue
             self._end(request, request.error if failure is None else _failed(request, failure))
         if again < len(batch):
             self._pause = AGAIN_PAUSE

@@ -21,6 +21,7 @@ RID_BYTES = 6  # of a heap's record id: page number and index
 class RecordDatabase(Database[int]):
     """Records numbered from 1 (recno); numbers that were never used or deleted have no record."""
 
+    plain = False
     any_key: Any = 1
 
     def check_key(self, key: Any) -> None:
@@ -77,6 +78,7 @@ class Queue(RecordDatabase):
 class Heap(Database[bytes]):
     """Records without an order, under ids that libdb gives them: the cheapest to store, found by id or in a scan."""
 
+    plain = False
     any_key: Any = bytes(RID_BYTES)
 
     def check_key(self, key: Any) -> None:

@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from asyncstore.bdb._library import db
@@ -22,6 +22,7 @@ _GET_BOTH_RANGE = db.DB_GET_BOTH_RANGE
 
 CHUNK = 16  # records read at a time at first; after each chunk their size is looked at
 MAX_CHUNK = 256
+NUMBER_BYTES = 4  # of a record number
 
 
 class Duplicates(Enum):
@@ -79,7 +80,7 @@ def fill(step: Callable[[], Any], records: int, size: int, found: list[tuple[Any
 
     The loop runs in C, chunk by chunk; the chunks follow the size of the records.
     """
-    chunk, total = CHUNK, sum(map(_size, found))
+    chunk, total = CHUNK, _size(found)
     while len(found) < records and total < size:
         mean = total // (len(found) or 1) + 1
         wanted = max(1, min(chunk, records - len(found), (size - total) // mean if found else 1))
@@ -87,14 +88,16 @@ def fill(step: Callable[[], Any], records: int, size: int, found: list[tuple[Any
         found += got
         if len(got) < wanted:
             return False
-        total += sum(map(_size, got))
+        total += _size(got)
         chunk = min(MAX_CHUNK, 2 * chunk)
     return True
 
 
-def _size(record: tuple[Any, bytes]) -> int:
-    key, value = record
-    return len(value) + (len(key) if key.__class__ is bytes else 4)
+def _size(records: list[tuple[Any, bytes]]) -> int:
+    """Return the bytes of keys and values; the loops run in C."""
+    if records and isinstance(records[0][0], bytes):
+        return sum(map(len, chain.from_iterable(records)))
+    return sum([len(value) + NUMBER_BYTES for _, value in records])
 
 
 def _scan(handle: Any, txn: Any, request: Request) -> tuple[list[tuple[Any, bytes]], bool]:
