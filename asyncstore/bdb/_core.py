@@ -378,10 +378,14 @@ class Core:
         for database in sorted(self.databases_open.values(), key=lambda database: database.closing_rank):
             try:
                 await database.closed()
+            except errors.NeedsRecovery as exc:
+                logger.warning("closing %s: %s", database.title, exc)
             except errors.Error as exc:
                 failures.append(exc)  # libdb has given the handle up: the rest can and must be closed
         try:
             await self._on_worker(self.home.close)
+        except errors.NeedsRecovery as exc:
+            logger.warning("closing %s: %s", self.title, exc)  # it is closed, and the next opening recovers
         finally:
             self.state = State.CLOSED
             await self._lane.aclose()

@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
+from asyncstore.bdb._gather import heeded
 from asyncstore.bdb._home import LOCK_QUANTUM
 from asyncstore.errors import Closed, WouldBlock
 
@@ -103,7 +104,9 @@ class Upkeep:
         environment = self._environment()
         if environment is None or not any(session.gatherer.busy for session in environment.sessions):
             return
-        self._submit(environment.home.break_lock_waits)
+        job = self._submit(environment.home.break_lock_waits)
+        if job is not None:
+            job.add_done_callback(heeded)  # of an environment that is unusable: its operations tell
         self.watch_locks()
 
     def _look_at_registry(self) -> None:
