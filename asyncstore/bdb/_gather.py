@@ -89,9 +89,9 @@ class Gatherer:
         return sum(map(len, self._queues.values())) + len(self._later)
 
     @property
-    def busy(self) -> bool:
-        """Whether a batch is on a worker."""
-        return bool(self._inside)
+    def pending(self) -> bool:
+        """Whether a batch is on a worker, or will be."""
+        return bool(self._inside) or bool(len(self))
 
     def add(self, request: Request) -> asyncio.Future[Any]:
         """Take `request` and return the future of its outcome."""

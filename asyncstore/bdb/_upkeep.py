@@ -102,7 +102,7 @@ class Upkeep:
     def _look_at_locks(self) -> None:
         self._locks_watched = False
         environment = self._environment()
-        if environment is None or not any(session.gatherer.busy for session in environment.sessions):
+        if environment is None or not any(session.gatherer.pending for session in environment.sessions):
             return
         job = self._submit(environment.home.break_lock_waits)
         if job is not None:
