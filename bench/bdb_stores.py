@@ -17,8 +17,10 @@ RECORDS = 100_000
 VALUE_SIZE = 100
 BATCH = 1024  # records of a batch of a scan: what asyncstore's grow to
 CACHE_SIZE = 64 << 20  # bytes: asyncstore's default; all records fit in
-FORMAT = "1"  # of the stores on the disk; a new one has them made anew
+FORMAT = "2"  # of the stores on the disk; a new one has them made anew
 PRIME = 1_000_000_007  # a factor of no key's number: multiplying by one below it scatters them, each once
+
+INDEXED = "-indexed"  # behind the names of the stores that have an index
 
 Record = tuple[bytes, bytes]
 
@@ -37,6 +39,11 @@ def key_of(number: int) -> bytes:
 def value_of(key: bytes, count: int = 0) -> bytes:
     """Return a value that tells which key it belongs to and how often it was counted up."""
     return b"%b%08d" % (key, count) + b"v" * (VALUE_SIZE - len(key) - 8)
+
+
+def mark_of(_key: bytes, value: bytes) -> bytes:
+    """Return what the index finds a record by: six digits of its value, which no other record has."""
+    return value[6:12]
 
 
 def count_of(value: bytes) -> int:
@@ -79,8 +86,25 @@ class Libdb:
         self.handle = db.DB(self.environment)
         self.handle.set_flags(db.DB_CHKSUM)
         self.handle.open("records.db", None, db.DB_BTREE, db.DB_THREAD | db.DB_CREATE | db.DB_AUTO_COMMIT)
+        self.index: Any = None
+
+    def open_index(self) -> None:
+        """Keep the records in step with an index from now on, and fill it when it is empty."""
+        db = self.db
+        self.index = db.DB(self.environment)
+        self.index.set_flags(db.DB_CHKSUM | db.DB_DUPSORT)
+        self.index.open("marks.db", None, db.DB_BTREE, db.DB_THREAD | db.DB_CREATE | db.DB_AUTO_COMMIT)
+        txn = self.environment.txn_begin()
+        self.handle.associate(self.index, mark_of, db.DB_CREATE, txn)
+        txn.commit()
+
+    def index_get(self, mark: bytes) -> bytes | None:
+        """Return the value whose mark this is."""
+        return self.index.get(mark)
 
     def close(self) -> None:
+        if self.index is not None:
+            self.index.close(self.db.DB_NOSYNC)
         self.handle.close(self.db.DB_NOSYNC)
         self.environment.txn_checkpoint(0, 0, self.db.DB_FORCE)
         self.environment.close()
@@ -155,6 +179,13 @@ class Sqlite:
             "CREATE TABLE IF NOT EXISTS records (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID"
         )
 
+    def open_index(self) -> None:
+        self.connection.execute("CREATE INDEX IF NOT EXISTS marks ON records (substr(value, 7, 6))")
+
+    def index_get(self, mark: bytes) -> bytes | None:
+        row = self.connection.execute("SELECT value FROM records WHERE substr(value, 7, 6) = ?", (mark,)).fetchone()
+        return None if row is None else row[0]
+
     def close(self) -> None:
         self.connection.close()
 
@@ -206,7 +237,20 @@ class Lmdb:
         import lmdb
 
         path.mkdir(parents=True, exist_ok=True)
-        self.environment = lmdb.open(str(path), map_size=1 << 32, sync=durable)
+        self.environment = lmdb.open(str(path), map_size=1 << 32, max_dbs=1, sync=durable)
+
+    def open_index(self) -> None:
+        """LMDB keeps no index in step: whoever wants one stores it beside the records, in the same transaction."""
+        self.marks = self.environment.open_db(b"marks", dupsort=True)
+        with self.environment.begin(write=True) as txn:
+            if not txn.stat(self.marks)["entries"]:
+                for key, value in [record for record in txn.cursor() if record[0] != b"marks"]:
+                    txn.put(mark_of(key, value), key, db=self.marks)
+
+    def index_get(self, mark: bytes) -> bytes | None:
+        with self.environment.begin() as txn:
+            key = txn.get(mark, db=self.marks)
+            return None if key is None else txn.get(key)
 
     def close(self) -> None:
         self.environment.close()
@@ -262,8 +306,9 @@ def home_of(data: Path, name: str) -> Path:
 
 
 def fill_stores(data: Path) -> None:
-    """Make a filled store for each kind that is installed, and one of asyncstore's own, unless they are there."""
-    for name, kind in (("asyncstore", Libdb), *((kind.name, kind) for kind in STORES)):
+    """Make filled stores of each kind that is installed, and of asyncstore's own, without and with an index."""
+    kinds = [("asyncstore", Libdb), *((kind.name, kind) for kind in STORES)]
+    for name, kind in [(name + suffix, kind) for name, kind in kinds for suffix in ("", INDEXED)]:
         home = home_of(data, name)
         done = home / "complete"
         if done.exists() and done.read_text() == FORMAT:
@@ -275,6 +320,8 @@ def fill_stores(data: Path) -> None:
             shutil.rmtree(home)
             continue
         store.put_many((key, value_of(key)) for key in map(key_of, range(RECORDS)))
+        if name.endswith(INDEXED):
+            store.open_index()
         store.close()
         done.write_text(FORMAT)
 

@@ -89,6 +89,11 @@ class Gatherer:
         return sum(map(len, self._queues.values())) + len(self._later)
 
     @property
+    def busy(self) -> bool:
+        """Whether a batch is on a worker."""
+        return bool(self._inside)
+
+    @property
     def pending(self) -> bool:
         """Whether a batch is on a worker, or will be."""
         return bool(self._inside) or bool(len(self))
