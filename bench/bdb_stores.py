@@ -244,7 +244,7 @@ class Lmdb:
         self.marks = self.environment.open_db(b"marks", dupsort=True)
         with self.environment.begin(write=True) as txn:
             if not txn.stat(self.marks)["entries"]:
-                for key, value in [record for record in txn.cursor() if record[0] != b"marks"]:
+                for key, value in list(islice(txn.cursor(), RECORDS)):  # behind them is the name of the index
                     txn.put(mark_of(key, value), key, db=self.marks)
 
     def index_get(self, mark: bytes) -> bytes | None:
