@@ -80,6 +80,7 @@ class Gatherer:
         # Reads come one at a time: nothing is gained by waiting for the end of the tick. (A write pays for a flush,
         # which those that come with it should share.)
         self._alone = False
+        self.since = 0.0  # of the loop's clock: when the last batch was handed over
         self.batches = 0  # handed over so far
         self.requests = 0
         self.left_behind = False  # the pool closed without waiting for a batch: it may still be inside libdb
@@ -185,6 +186,7 @@ class Gatherer:
                 continue
             for request in batch:
                 request.handed_over = True
+            self.since = self._loop.time()
             self._inside.append(batch)
             self.batches += 1
             self.requests += len(batch)

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from asyncstore.bdb import _replication, errors
+from asyncstore.bdb import _detector, _replication, errors
 from asyncstore.bdb._claim import Claim, claim
 from asyncstore.bdb._layout import Layout, Place, open_handle
 from asyncstore.bdb._library import LIBDB_ERRORS, db
@@ -102,7 +102,12 @@ class Home:
     def break_lock_waits(self) -> int:
         """End the waits for locks that have lasted for `LOCK_QUANTUM`, for libdb has no clock; return how many."""
         with translated("detect", self.settings.title):
-            return int(self.handle.lock_detect(db.DB_LOCK_EXPIRE))
+            return _detector.look(self.handle)
+
+    def provoke_detector(self) -> int:
+        """End also those waits that libdb has lost sight of; see `_detector`. Return how many."""
+        with translated("detect", self.settings.title):
+            return _detector.provoke(self.handle)
 
     def verdict(self) -> str | None:
         """Say why the environment cannot be used any more, None if it can; see `Registry`."""

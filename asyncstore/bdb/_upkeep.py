@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ("Upkeep",)
 
 LOCK_TICK = LOCK_QUANTUM / 2  # seconds between two looks at waits while any transaction is inside libdb
+LOST = 5 * LOCK_QUANTUM  # seconds; libdb has lost sight of a wait that lasts so long, or it is a long operation
 REGISTRY_TICK = 1.0  # seconds between two looks for dead processes: 60 us each, and two make a verdict
 logger = logging.getLogger("asyncstore.bdb")
 
@@ -39,6 +40,7 @@ class Upkeep:
         self._since_checkpoint = 0  # bytes
         self._checkpointing = False
         self._locks_watched = False
+        self._provoked = 0.0  # of the loop's clock: when the detector was last provoked
         self._timers: set[asyncio.TimerHandle] = set()
         self.checkpoints = 0
 
@@ -102,12 +104,23 @@ class Upkeep:
     def _look_at_locks(self) -> None:
         self._locks_watched = False
         environment = self._environment()
-        if environment is None or not any(session.gatherer.pending for session in environment.sessions):
+        gatherers = [] if environment is None else [session.gatherer for session in environment.sessions]
+        if environment is None or not any(gatherer.pending for gatherer in gatherers):
             return
-        job = self._submit(environment.home.break_lock_waits)
+        now = self._loop.time()
+        waited = max((now - gatherer.since for gatherer in gatherers if gatherer.busy), default=0.0)
+        # Not before somebody can have waited for long enough: every pass may lose a wait that begins at its moment.
+        if waited >= LOCK_QUANTUM:
+            self._detect(environment.home.break_lock_waits)
+        if waited >= LOST and now - self._provoked >= LOST:
+            self._provoked = now
+            self._detect(environment.home.provoke_detector)
+        self.watch_locks()
+
+    def _detect(self, work: Callable[[], int]) -> None:
+        job = self._submit(work)
         if job is not None:
             job.add_done_callback(heeded)  # of an environment that is unusable: its operations tell
-        self.watch_locks()
 
     def _look_at_registry(self) -> None:
         environment = self._environment()
