@@ -58,7 +58,9 @@ def test_to_provoke_the_detector_leaves_nothing(tmp_path):
 def test_a_look_breaks_a_deadlock(tmp_path):
     with contextlib.closing(open_handle(tmp_path)) as handle:
         lockers = handle.lock_id(), handle.lock_id()
-        held = [handle.lock_get(locker, name, db.DB_LOCK_WRITE) for locker, name in zip(lockers, (b"a", b"b"), strict=True)]
+        held = [
+            handle.lock_get(locker, name, db.DB_LOCK_WRITE) for locker, name in zip(lockers, (b"a", b"b"), strict=True)
+        ]
         losers = []
 
         def wait(number, name):
