@@ -54,6 +54,7 @@ READ_BATCH = 256  # reads of one job: about 0.4 ms of a worker
 READ_JOBS = 4  # jobs of reads at a time: cached reads want few large batches, those that wait for the disk several
 TRANSACTION_WORKERS = 64  # transactions inside libdb at a time: most of them wait for locks or for the disk
 LAST_WORDS = 0.05  # seconds for what met a fatal error to tell its callers what it was, before all others are told
+JOIN_PAUSE = 0.2  # seconds until the others are asked again to let this site into their group; arbitrary
 CLOSE_DEADLINE = 5.0  # seconds given to the closing of an environment in which a process died: a lock may be stuck
 
 D = TypeVar("D", bound=Store[Any])
@@ -179,8 +180,15 @@ class Core:
     async def join_group(self, settings: Replication) -> None:
         """Begin to take part in the group; what fails closes the environment."""
         self.replication = Member(self, settings)
+        deadline = self._loop.time() + settings.join_timeout
         try:
-            await self._on_worker(self.home.join_group)
+            while True:
+                try:
+                    return await self._on_worker(self.home.join_group)
+                except errors.NoMaster:
+                    if self._loop.time() >= deadline:
+                        raise
+                await asyncio.sleep(JOIN_PAUSE)
         except BaseException:
             await self.aclose()
             raise

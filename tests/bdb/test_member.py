@@ -185,11 +185,33 @@ async def test_events_tell_what_happens(sites):
 
 async def test_a_newcomer_that_reaches_nobody_is_told_so_and_leaves_nothing_open(group):
     with pytest.raises(bdb.errors.NoMaster, match="join"):
-        await group.site(1)
+        await group.site(1, join_timeout=0.01)
     async with group.site(0) as first:
         await first.replication.wait_ready(timeout=PATIENCE)
         async with group.site(1) as second:
             await second.replication.wait_ready(timeout=PATIENCE, role=bdb.Role.CLIENT)
+
+
+async def test_a_newcomer_waits_for_the_others_to_come_up(group):
+    newcomer = asyncio.ensure_future(_opened(group.site(1)))
+    await asyncio.sleep(0.3)
+    assert not newcomer.done()
+    async with group.site(0), contextlib.aclosing(await newcomer) as second:
+        await second.replication.wait_ready(timeout=PATIENCE, role=bdb.Role.CLIENT)
+
+
+async def test_a_newcomer_that_is_cancelled_leaves_nothing_open(group):
+    newcomer = asyncio.ensure_future(_opened(group.site(1)))
+    await asyncio.sleep(0.3)
+    newcomer.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await newcomer
+    async with group.site(0), group.site(1) as second:
+        await second.replication.wait_ready(timeout=PATIENCE, role=bdb.Role.CLIENT)
+
+
+async def _opened(opening: Any) -> Any:
+    return await opening
 
 
 async def test_waiting_for_a_role_that_does_not_come_ends(sites):

