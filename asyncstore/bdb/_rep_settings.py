@@ -49,8 +49,8 @@ class Replication:
       good: a site that comes back has the same address and the same home directory.
     - `peers`: addresses of other sites. The first time, one of them has to be up and know the master for this one to
       join [DB_BOOTSTRAP_HELPER]; later they are remembered in the environment.
-    - `join_timeout`: the first time, how long this site asks them to let it in before `NoMaster` is raised: sites that are
-      started together come up in any order.
+    - `join_timeout`: the first time, how long this site asks them to let it in before `NoMaster` is raised, for sites
+      that are started together come up in any order.
     - `creator`: this site starts the group, the first time with an empty home directory [DB_GROUP_CREATOR]. One site of
       a group has it, at every start; two would make two groups.
     - `role`: what the site does at first: "election" takes part in an election when it finds no master, and
