@@ -20,7 +20,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import Any
 
 from asyncstore.bdb import errors
@@ -175,7 +174,7 @@ class Gatherer:
                     self._end(request, self._broken(request))
                 continue
             try:
-                job = self._submit(batch)
+                self._submit(batch)
             except WouldBlock:
                 self._put_back(batch)
                 self._scheduled = True
@@ -190,15 +189,18 @@ class Gatherer:
             self._inside.append(batch)
             self.batches += 1
             self.requests += len(batch)
-            job.add_done_callback(partial(self._returned, batch))
 
-    def _submit(self, batch: list[Request]) -> asyncio.Future[None]:
-        level = max(LOWEST, min(HIGHEST, self._priority + batch[0].priority))
+    def _submit(self, batch: list[Request]) -> None:
+        level = self._priority + batch[0].priority
+        if level:
+            level = max(LOWEST, min(HIGHEST, level))
+        recipient = _Recipient(self, batch)
         if isinstance(self._target, Pool):
-            return self._target.submit_nowait(self._work, batch, priority=level)
+            self._target.submit_for(recipient, self._work, batch, priority=level)
+            return
         if self._target.priority != level:
             self._target.priority = level
-        return self._target.submit_nowait(self._work, batch)
+        self._target.submit_for(recipient, self._work, batch)
 
     def _take(self) -> list[Request]:
         if self._ordered and self._later and any(self._queues.values()):
@@ -219,13 +221,10 @@ class Gatherer:
                 size += request.size
         return batch
 
-    def _returned(self, batch: list[Request], job: asyncio.Future[None]) -> None:
+    def returned(self, batch: list[Request], failure: BaseException | None) -> None:
+        """Take `batch` home from its worker; `failure` is what kept it from being carried out. For its recipient."""
         self._inside.remove(batch)
-        if job.cancelled():
-            # Only a loop that is being torn down cancels a future that nobody else holds.
-            self._settle(batch, asyncio.CancelledError())
-        else:
-            self._settle(batch, job.exception())
+        self._settle(batch, failure)
         if self._on_returned is not None:
             self._on_returned(batch)
         self._alone = False
@@ -285,6 +284,28 @@ class Gatherer:
             future.set_result(request.result)
 
 
+class _Recipient:
+    """Takes a batch's outcome home; the pool's side of it."""
+
+    __slots__ = ("_batch", "_done", "_gatherer")
+
+    def __init__(self, gatherer: Gatherer, batch: list[Request]) -> None:
+        self._gatherer = gatherer
+        self._batch = batch
+        self._done = False
+
+    def done(self) -> bool:
+        return self._done
+
+    def set_result(self, _: object, /) -> None:
+        self._done = True
+        self._gatherer.returned(self._batch, None)
+
+    def set_exception(self, failure: BaseException, /) -> None:
+        self._done = True
+        self._gatherer.returned(self._batch, failure)
+
+
 def heeded(future: asyncio.Future[Any]) -> None:
     """Take note of a failure that nobody may be waiting for any more: whoever asks next is told of its cause."""
     if not future.cancelled():
@@ -295,7 +316,7 @@ def _failed(request: Request, failure: BaseException) -> BaseException:
     """Return the error of one request of a batch that failed as a whole: one object each, for its traceback."""
     doing = request.operation.name
     error: BaseException
-    if isinstance(failure, (Closed, asyncio.CancelledError)):
+    if isinstance(failure, Closed):
         error = errors.Closed(doing=doing, of=request.owner.title, detail=f"its worker pool is gone: {failure}")
         error.maybe_applied = request.handed_over
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from asyncstore.pool._default import default_pool as default_pool
+from asyncstore.pool._job import Recipient as Recipient
 from asyncstore.pool._lane import Lane as Lane
 from asyncstore.pool._pool import Pool as Pool, PoolState as PoolState
 from asyncstore.pool._priority import (
@@ -31,6 +32,7 @@ __all__ = (
     "PoolFull",
     "PoolState",
     "PoolStats",
+    "Recipient",
     "WorkerStartError",
     "current_priority",
     "default_pool",

@@ -31,9 +31,9 @@ import threading
 import time
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from asyncstore.pool._job import Job, JobState
+from asyncstore.pool._job import Job, JobState, Recipient
 from asyncstore.pool._stats import BUCKETS
 from asyncstore.pool.errors import PoolClosed, WorkerStartError
 
@@ -128,7 +128,7 @@ class Home:
         elif self.wants and not self.pool.crew.has_work():
             self._release()
 
-    def refuse(self, future: asyncio.Future[Any], error: Exception) -> None:
+    def refuse(self, future: Recipient, error: Exception) -> None:
         """Fail the future of a job that is left behind; the job comes home, or is discarded, whenever it ends."""
         loop = self.loop()
         if loop is None:
@@ -287,6 +287,6 @@ def _presentable(error: BaseException) -> BaseException:
     return replacement
 
 
-def _fail(future: asyncio.Future[Any], error: Exception) -> None:
+def _fail(future: Recipient, error: Exception) -> None:
     if not future.done():
         future.set_exception(error)

@@ -16,12 +16,11 @@ Invariants
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import functools
 from collections.abc import Callable
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from asyncstore.pool._home import Home
@@ -40,8 +39,25 @@ class JobState(Enum):
     REFUSED = "refused"
 
 
+class Recipient(Protocol):
+    """Who is told of a job's outcome: an `asyncio.Future`, or what can do these three things as one does.
+
+    Used on the loop's thread, but for `done`, which workers ask too. The setters are called once, in the tick in which
+    the result comes home, where a future's callbacks run in the next; they must not raise.
+    """
+
+    def done(self) -> bool:
+        """Whether nobody waits any more; a job that nobody waits for is not begun."""
+
+    def set_result(self, result: Any, /) -> None:
+        """Take what the job returned."""
+
+    def set_exception(self, exception: BaseException, /) -> None:
+        """Take what the job raised, or why it was not run."""
+
+
 class Job:
-    """A call, its future and its home. Plain slots: one is made per request, so it must be cheap."""
+    """A call, its recipient and its home. Plain slots: one is made per request, so it must be cheap."""
 
     __slots__ = (
         "args", "context", "ended", "error", "fn", "future", "home", "lane", "on_discard", "priority", "result",
@@ -53,7 +69,7 @@ class Job:
         self,
         fn: Callable[..., Any],
         args: tuple[Any, ...],
-        future: asyncio.Future[Any] | None,
+        future: Recipient | None,
         home: Home | None,
         lane: Lane | None,
         priority: int,

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
-from asyncstore.pool._job import Job
+from asyncstore.pool._job import Job, Recipient
 from asyncstore.pool.errors import LaneClosed, PoolClosed
 
 if TYPE_CHECKING:
@@ -77,6 +77,12 @@ class Lane:
         if self.closed:
             raise LaneClosed(self.name)
         return self._pool.submit_job_nowait(self, self._priority, fn, args, on_discard)
+
+    def submit_for(self, recipient: Recipient, fn: Callable[..., object], /, *args: object) -> None:
+        """Hand ``fn(*args)`` over at once for `recipient`; as `Pool.submit_for` in all else."""
+        if self.closed:
+            raise LaneClosed(self.name)
+        self._pool.submit_job_for(recipient, self, self._priority, fn, args)
 
     async def aclose(self) -> None:
         """Refuse new jobs and return when all those submitted before have ended. Idempotent.

@@ -22,7 +22,7 @@ PROGRAM = """
     import resource
 
     CACHE = 1 << 20
-    ROOM = 300_000  # bytes that are left
+    ROOM = 72 * 4096  # bytes that are left: whole pages, for of one across the limit a part would be written
 
     class Tmpfs:
         def __init__(self, folder):

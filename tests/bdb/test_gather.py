@@ -117,13 +117,13 @@ async def test_work_that_raises_fails_its_requests_each_with_its_own_error(gathe
 
 async def test_the_priority_of_a_read_reaches_the_pool(env, db, monkeypatch):
     seen = []
-    submit = Pool.submit_nowait
+    submit = Pool.submit_for
 
-    def watched(self, fn, /, *args, priority=0, on_discard=None):
+    def watched(self, recipient, fn, /, *args, priority=0):
         seen.append(priority)
-        return submit(self, fn, *args, priority=priority, on_discard=on_discard)
+        submit(self, recipient, fn, *args, priority=priority)
 
-    monkeypatch.setattr(Pool, "submit_nowait", watched)
+    monkeypatch.setattr(Pool, "submit_for", watched)
     with bdb.priority(3):
         await db.get(b"k")
     await db.get(b"k")
