@@ -94,7 +94,7 @@ class Core:
         patience = settings.lock_timeout
         self.writes = Gatherer(
             lane, self._committer, width=1, max_requests=GROUP_REQUESTS, max_bytes=GROUP_BYTES, patience=patience,
-            ordered=True, priority=settings.priority, returned=self._wrote,
+            ordered=True, eager=settings.durability != "full", priority=settings.priority, returned=self._wrote,
         )  # fmt: skip
         reader = Reader(home.handle)
         # Reads carry no bytes to a worker, so only their number cuts a batch.
@@ -105,11 +105,12 @@ class Core:
             max_requests=READ_BATCH,
             max_bytes=1 << 40,
             patience=patience,
+            eager=True,
             priority=settings.priority,
         )
         # A batch of a range takes 1 ms: alone in its job, it holds up no get.
         self.scans = Gatherer(
-            pool, reader, width=READ_JOBS, max_requests=1, max_bytes=1 << 40, patience=patience,
+            pool, reader, width=READ_JOBS, max_requests=1, max_bytes=1 << 40, patience=patience, eager=True,
             priority=settings.priority,
         )  # fmt: skip
         self.atomic_owner = AtomicOwner(f"function in {self.title}")

@@ -41,8 +41,9 @@ class Gatherer:
 
     Used on one loop's thread only. `work` stores the outcome in each request and raises nothing that belongs to a
     single one. `patience` is how long, in seconds, a request waits for a lock. With `ordered` what met a lock comes
-    first in the next batch, whatever triggers that; without it, only after a pause. `waits` tells that the worker
-    itself waits for locks, so that no pause is needed.
+    first in the next batch, whatever triggers that; without it, only after a pause. `eager` hands a request over at
+    once while they come one by one; what pays for a flush should share it with those that come in the same tick.
+    `waits` tells that the worker itself waits for locks, so that no pause is needed.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Gatherer:
         max_bytes: int,
         patience: float,
         ordered: bool = False,
+        eager: bool = False,
         waits: bool = False,
         priority: int = 0,
         returned: Callable[[list[Request]], None] | None = None,
@@ -67,6 +69,7 @@ class Gatherer:
         self._max_bytes = max_bytes
         self._patience = patience
         self._ordered = ordered
+        self._eager = eager
         self._waits = waits
         self._on_returned = returned
         self._priority = priority  # added to that of the requests
@@ -76,9 +79,7 @@ class Gatherer:
         self._pause = AGAIN_PAUSE
         self._inside: list[list[Request]] = []  # the batches that are on workers
         self._scheduled = False
-        # Reads come one at a time: nothing is gained by waiting for the end of the tick. (A write pays for a flush,
-        # which those that come with it should share.)
-        self._alone = False
+        self._alone = False  # requests come one at a time: nothing is gained by waiting for the end of the tick
         self.since = 0.0  # of the loop's clock: when the last batch was handed over
         self.batches = 0  # handed over so far
         self.requests = 0
@@ -231,7 +232,7 @@ class Gatherer:
         if not self._scheduled and any(self._queues.values()):
             self._schedule()
         elif not self._later:
-            self._alone = not self._ordered and len(batch) == 1 and not self._inside
+            self._alone = self._eager and len(batch) == 1 and not self._inside
         elif self._timer is None:
             self._timer = self._loop.call_later(0 if self._waits else self._pause, self._come_back)
             self._pause = min(2 * self._pause, AGAIN_PAUSE_MAX)

@@ -123,7 +123,7 @@ class Session:
             self._lane: Lane = environment.transaction_pool().lane(name=title, priority=environment.settings.priority)
             self.gatherer = Gatherer(
                 self._lane, self._work, width=1, max_requests=BATCH, max_bytes=1 << 40, patience=patience,
-                ordered=True, waits=True, priority=environment.settings.priority,
+                ordered=True, eager=True, waits=True, priority=environment.settings.priority,
             )  # fmt: skip
         else:
             self.root, self.gatherer = parent.root, parent.gatherer
