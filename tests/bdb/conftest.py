@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import AsyncIterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -39,3 +40,11 @@ async def env(tmp_path: Path) -> AsyncIterator[Environment]:
 @pytest.fixture
 async def db(env: Environment) -> Database:
     return await env.database("main")
+
+
+@pytest.fixture
+def rng() -> random.Random:
+    """Chance that can be had again: a test that fails shows its seed."""
+    seed = random.randrange(1 << 32)
+    print("seed", seed)  # noqa: T201 - shown when the test fails
+    return random.Random(seed)

@@ -6,6 +6,7 @@ runs one of them in a process of its own. What that process writes to descriptor
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -17,9 +18,10 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Self
 
-__all__ = ("Child", "Nursery")
+__all__ = ("Child", "Nursery", "contents")
 
 PATIENCE = 60.0  # seconds that a child has for whatever it is waited for
 
@@ -172,3 +174,18 @@ class Nursery:
             child.close()
         self._control.close()
         assert self._server.wait(PATIENCE) == 0
+
+
+def contents(home: Path, *names: str, create: bool = False) -> list[dict[bytes, bytes]]:
+    """Open what killed processes have left, and return all records of these databases; `create` those that are gone."""
+    from asyncstore import bdb
+
+    async def read() -> list[dict[bytes, bytes]]:
+        async with bdb.open(home, cache_size=1 << 20) as env:
+            found = []
+            for name in names:
+                async with env.database(name, create=create) as db:
+                    found.append(dict([record async for record in db.range()]))
+            return found
+
+    return asyncio.run(read())

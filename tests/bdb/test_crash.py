@@ -6,15 +6,13 @@ the round before has left behind: recovery works on what recovery has mended.
 
 from __future__ import annotations
 
-import asyncio
-import random
 import time
 from collections.abc import Iterator
 
 import pytest
 
 from tests.bdb.binding import bdb
-from tests.bdb.nursery import Nursery
+from tests.bdb.nursery import Nursery, contents
 
 WRITERS = 64
 ROUNDS = 50
@@ -106,25 +104,6 @@ PROGRAM = """
 def nursery() -> Iterator[Nursery]:
     with Nursery(PROGRAM) as started:
         yield started
-
-
-@pytest.fixture
-def rng() -> random.Random:
-    seed = random.randrange(1 << 32)
-    print("seed", seed)  # noqa: T201 - shown when the test fails
-    return random.Random(seed)
-
-
-def contents(home, *names: str) -> list[dict[bytes, bytes]]:
-    async def read() -> list[dict[bytes, bytes]]:
-        async with bdb.open(home, cache_size=CACHE) as env:
-            found = []
-            for name in names:
-                async with env.database(name, create=False) as db:
-                    found.append(dict([record async for record in db.range()]))
-            return found
-
-    return asyncio.run(read())
 
 
 def steps(lines: list[str]) -> dict[int, int]:

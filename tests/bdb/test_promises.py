@@ -7,15 +7,13 @@ all before them durable too.
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
 from collections.abc import Iterator
 
 import pytest
 
-from tests.bdb.binding import bdb
-from tests.bdb.nursery import Nursery
+from tests.bdb.nursery import Nursery, contents
 
 WRITERS = 16
 
@@ -82,25 +80,6 @@ def nursery() -> Iterator[Nursery]:
         yield started
 
 
-@pytest.fixture
-def rng() -> random.Random:
-    seed = random.randrange(1 << 32)
-    print("seed", seed)  # noqa: T201 - shown when the test fails
-    return random.Random(seed)
-
-
-def contents(home, *names: str) -> list[dict[bytes, bytes]]:
-    async def read() -> list[dict[bytes, bytes]]:
-        async with bdb.open(home, cache_size=1 << 20) as env:
-            found = []
-            for name in names:
-                async with env.database(name) as db:  # created: nothing at all may have survived
-                    found.append(dict([record async for record in db.range()]))
-            return found
-
-    return asyncio.run(read())
-
-
 def killed_round(nursery: Nursery, rng: random.Random, *arguments: object, settled: bool = False) -> list[str]:
     """Let the writers run, kill them somewhere, and return what they said."""
     with nursery.child("writers", *arguments) as child:
@@ -139,7 +118,7 @@ def survivors(left: dict[bytes, bytes], right: dict[bytes, bytes], run: int) -> 
 
 def test_at_write_what_was_acknowledged_survives_the_death_of_the_process(tmp_path, nursery, rng):
     said = [killed_round(nursery, rng, str(tmp_path), run, "write", "") for run in range(8)]
-    left, right = contents(tmp_path, "left", "right")
+    left, right = contents(tmp_path, "left", "right", create=True)
     for run, lines in enumerate(said):
         there, told = survivors(left, right, run), acknowledged(lines)
         assert all(found >= asked for found, asked in zip(there, told, strict=True)), (there, told)
@@ -147,7 +126,7 @@ def test_at_write_what_was_acknowledged_survives_the_death_of_the_process(tmp_pa
 
 def test_at_none_a_death_takes_the_last_commits_only_and_leaves_all_whole(tmp_path, nursery, rng):
     said = [killed_round(nursery, rng, str(tmp_path), run, "none", "") for run in range(8)]
-    left, right = contents(tmp_path, "left", "right")
+    left, right = contents(tmp_path, "left", "right", create=True)
     lost = 0
     for run, lines in enumerate(said):
         there, told = survivors(left, right, run), acknowledged(lines)
@@ -159,7 +138,7 @@ def test_at_none_a_death_takes_the_last_commits_only_and_leaves_all_whole(tmp_pa
 def test_at_none_nothing_is_lost_that_a_flush_followed(tmp_path, nursery, rng, settle):
     """The flush is `flush_log`, a checkpoint, or the commit of one transaction that is durable."""
     said = [killed_round(nursery, rng, str(tmp_path), run, "none", settle, settled=True) for run in range(4)]
-    left, right = contents(tmp_path, "left", "right")
+    left, right = contents(tmp_path, "left", "right", create=True)
     for run, lines in enumerate(said):
         there = survivors(left, right, run)
         *_, line = (line for line in lines if line.startswith("settled"))
@@ -172,5 +151,5 @@ def test_at_every_durability_a_clean_close_keeps_everything(tmp_path, nursery, d
     with nursery.child("closing", str(tmp_path), durability) as child:
         child.until("closed")
         child.kill()
-    (stored,) = contents(tmp_path, "a")
+    (stored,) = contents(tmp_path, "a", create=True)
     assert stored == {b"%03d" % number: b"x" * 1000 for number in range(500)}
