@@ -15,7 +15,7 @@ from asyncstore.bdb._operations import REFUSALS, UserError
 from asyncstore.bdb._request import Operation, Request
 from asyncstore.bdb._store import State
 from asyncstore.bdb._translate import translate
-from asyncstore.bdb._usage import Usage
+from asyncstore.pool import Usage
 
 if TYPE_CHECKING:
     from asyncstore.bdb._core import Core

@@ -22,7 +22,6 @@ from asyncstore.bdb import errors
 from asyncstore.bdb._atomic import AtomicOwner
 from asyncstore.bdb._catalogue import open_index_of, title_of
 from asyncstore.bdb._commit import Committer
-from asyncstore.bdb._gather import Gatherer, heeded
 from asyncstore.bdb._home import Home
 from asyncstore.bdb._layout import Description, Layout, Place
 from asyncstore.bdb._library import db
@@ -36,8 +35,7 @@ from asyncstore.bdb._settings import Durability, Settings, commit_flags
 from asyncstore.bdb._store import State, Store
 from asyncstore.bdb._transaction import Transaction
 from asyncstore.bdb._upkeep import Upkeep
-from asyncstore.bdb._usage import Usage
-from asyncstore.pool import Lane, Pool, PoolClosed
+from asyncstore.pool import Gatherer, Lane, Pool, PoolClosed, Usage, heeded
 
 if TYPE_CHECKING:
     from asyncstore.bdb._database import Database

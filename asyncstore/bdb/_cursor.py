@@ -13,12 +13,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar
 
 from asyncstore.bdb import errors
-from asyncstore.bdb._gather import heeded
 from asyncstore.bdb._library import db
 from asyncstore.bdb._request import Operation, Request
 from asyncstore.bdb._scan import fill
 from asyncstore.bdb._session import Lease, Session
-from asyncstore.bdb._usage import Usage
+from asyncstore.pool import Usage, heeded
 
 if TYPE_CHECKING:
     from asyncstore.bdb._store import Store

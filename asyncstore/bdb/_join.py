@@ -8,12 +8,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from asyncstore.bdb import errors
-from asyncstore.bdb._gather import heeded
 from asyncstore.bdb._range import Range, whole
 from asyncstore.bdb._request import Operation, Request
 from asyncstore.bdb._scan import Scan, fill
 from asyncstore.bdb._session import Lease
-from asyncstore.bdb._usage import Usage
+from asyncstore.pool import Usage, heeded
 
 if TYPE_CHECKING:
     from asyncstore.bdb._database import Database

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
-from asyncstore.bdb._gather import heeded
 from asyncstore.bdb._records import MAX_ITEM_BYTES
+from asyncstore.pool import heeded
 
 if TYPE_CHECKING:
     from asyncstore.bdb._database import Database

@@ -1,19 +1,14 @@
-"""One operation on its way to a worker and back.
-
-Lock rule: none is needed. A request belongs to the loop thread until its batch is handed over, to one worker thread
-until the batch's future is done, then to the loop thread again; the pool's hand-over and hand-back order the
-accesses.
-"""
+"""What can be asked of a database, and one such operation on its way to a worker and back."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    from asyncstore.bdb._usage import Usage
+from asyncstore import pool
+from asyncstore.bdb import errors
+from asyncstore.errors import Closed, Internal
 
 __all__ = ("Operation", "Owner", "Request")
 
@@ -22,7 +17,7 @@ class Owner(Protocol):
     """What a request is made of: a database, a transaction."""
 
     title: str  # what an error message calls it; never a key or a value, which may be secret
-    usage: Usage
+    usage: pool.Usage
     handle: Any  # the binding's
     guarded: bool  # whether libdb calls functions of the caller's while it works on it
 
@@ -40,27 +35,27 @@ class Operation:
     writes: bool = False
 
 
-# Any: keys differ by access method; the argument and the result belong to the operation.
-class Request:
-    """An operation with its arguments, its outcome and the future that its caller waits for.
+class Request(pool.Request):
+    """An operation with its arguments."""
 
-    What is hardly ever set is set on the class, which makes a third of the cost of making one go away.
-    """
-
-    priority = 0  # of the caller's context; set by the gatherer
     session: Any = None  # the transaction that it is part of, if that was opened by a caller
-    future: asyncio.Future[Any] | None = None
-    handed_over = False
-    deadline: float | None = None  # of the loop's clock; set when a lock was not had the first time
-    again = False  # a lock was not had: nothing has happened, and it is to be done again
-    result: Any = None
-    error: BaseException | None = None
 
+    # Any: keys differ by access method; the argument and the result belong to the operation.
     def __init__(
         self, owner: Owner, operation: Operation, key: Any = None, argument: Any = None, size: int = 0
     ) -> None:
         self.owner = owner
+        self.usage = owner.usage
         self.operation = operation
         self.key = key
         self.argument = argument
-        self.size = size  # bytes of key and value together, by which groups are cut
+        self.size = size  # of key and value together
+
+    def failed(self, failure: BaseException) -> errors.Error | Internal:
+        """Return what the caller is told of a batch that met `failure` as a whole."""
+        doing, of = self.operation.name, self.owner.title
+        if isinstance(failure, errors.Error):
+            return type(failure)(doing=doing, of=of, detail=failure.detail)
+        if isinstance(failure, Closed):
+            return errors.Closed(doing=doing, of=of, detail=f"its worker pool is gone: {failure}")
+        return Internal(f"{doing} {of}: {failure!r}; please report it")

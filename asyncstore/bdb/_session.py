@@ -33,12 +33,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from asyncstore.bdb import errors
 from asyncstore.bdb._callbacks import check_callbacks, forget_failure
-from asyncstore.bdb._gather import Gatherer, heeded
 from asyncstore.bdb._library import LIBDB_ERRORS, db
 from asyncstore.bdb._operations import UserError
 from asyncstore.bdb._request import Operation, Request
 from asyncstore.bdb._translate import NOT_GRANTED, code_of, translate
-from asyncstore.bdb._usage import Usage
+from asyncstore.pool import Gatherer, Usage, heeded
 
 if TYPE_CHECKING:
     from asyncstore.bdb._core import Core

@@ -12,7 +12,7 @@ from asyncstore.bdb import _operations as ops, errors
 from asyncstore.bdb._records import check_bytes, check_count
 from asyncstore.bdb._request import Operation, Request
 from asyncstore.bdb._stat import STAT, DatabaseStat
-from asyncstore.bdb._usage import Usage
+from asyncstore.pool import Usage
 
 if TYPE_CHECKING:
     from asyncstore.bdb._core import Core

@@ -12,9 +12,9 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from asyncstore.bdb._gather import heeded
 from asyncstore.bdb._home import LOCK_QUANTUM
 from asyncstore.errors import Closed, WouldBlock
+from asyncstore.pool import heeded
 
 if TYPE_CHECKING:
     from asyncstore.bdb._core import Core

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from asyncstore.pool._default import default_pool as default_pool
+from asyncstore.pool._gather import Gatherer as Gatherer, heeded as heeded
 from asyncstore.pool._job import Recipient as Recipient
 from asyncstore.pool._lane import Lane as Lane
 from asyncstore.pool._pool import Pool as Pool, PoolState as PoolState
@@ -12,7 +13,9 @@ from asyncstore.pool._priority import (
     current_priority as current_priority,
     priority as priority,
 )
+from asyncstore.pool._request import Request as Request
 from asyncstore.pool._stats import Histogram as Histogram, JobRecord as JobRecord, PoolStats as PoolStats
+from asyncstore.pool._usage import Usage as Usage
 from asyncstore.pool.errors import (
     LaneClosed as LaneClosed,
     PoolClosed as PoolClosed,
@@ -21,6 +24,7 @@ from asyncstore.pool.errors import (
 )
 
 __all__ = (
+    "Gatherer",
     "HIGHEST",
     "Histogram",
     "JobRecord",
@@ -33,8 +37,11 @@ __all__ = (
     "PoolState",
     "PoolStats",
     "Recipient",
+    "Request",
+    "Usage",
     "WorkerStartError",
     "current_priority",
     "default_pool",
+    "heeded",
     "priority",
 )

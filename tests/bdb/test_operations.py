@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from asyncstore.pool import Pool
 from tests.bdb.binding import bdb
 
 KEYED = [{"type": "btree"}, {"type": "hash"}]
@@ -269,3 +270,18 @@ async def test_counts_are_counts(db, number):
         await db.get_all(b"k", limit=number)
     with pytest.raises(ValueError):
         db.range(limit=number)
+
+
+async def test_the_priority_of_a_read_reaches_the_pool(env, db, monkeypatch):
+    seen = []
+    submit = Pool.submit_for
+
+    def watched(self, recipient, fn, /, *args, priority=0):
+        seen.append(priority)
+        submit(self, recipient, fn, *args, priority=priority)
+
+    monkeypatch.setattr(Pool, "submit_for", watched)
+    with bdb.priority(3):
+        await db.get(b"k")
+    await db.get(b"k")
+    assert seen == [3, 0]

@@ -1,7 +1,7 @@
-"""Gathers the operations of one loop tick, and of the time a batch takes, into batches for the workers.
+"""Gathers the requests of one loop tick, and of the time a batch takes, into batches for the workers.
 
-A thread hop costs 30-60 us, a get 1 us and a put 3 us: one hop a call would spend nearly all CPU on hops. So an
-operation first goes to a list; at the end of the tick the list travels to a worker in one job and its outcomes come
+A thread hop costs 30-60 us, a read from a database 1-5 us: one hop a call would spend nearly all CPU on hops. So a
+request first goes to a list; at the end of the tick the list travels to a worker in one job and its outcomes come
 back in one wake-up. While `width` batches are under way the list grows, so the busier the program, the larger the
 batches. A batch that writes is one transaction, which is what makes group commit.
 
@@ -9,7 +9,7 @@ A request that met a lock comes back undone (`again`). It goes to a second list,
 until the lock is had or its time is up. So no worker waits for what a caller's open transaction has locked, and a lock
 that is never given up costs a `LockTimeout`, not a program that hangs.
 
-Requests of a higher priority (`asyncstore.pool.priority`) are taken first. Those of one priority keep their order.
+Requests of a higher priority (`priority`) are taken first. Those of one priority keep their order.
 
 The lists have no bound of their own: every entry has a caller that waits for it, so they are as long as there are
 waiting tasks.
@@ -20,12 +20,14 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from asyncstore.bdb import errors
-from asyncstore.bdb._request import Request
-from asyncstore.errors import Closed, Internal, WouldBlock
-from asyncstore.pool import HIGHEST, LOWEST, Lane, Pool, PoolClosed, current_priority
+from asyncstore.errors import Closed, Error, WouldBlock
+from asyncstore.pool._lane import Lane
+from asyncstore.pool._pool import Pool
+from asyncstore.pool._priority import HIGHEST, LOWEST, current_priority
+from asyncstore.pool._request import Request
+from asyncstore.pool.errors import PoolClosed
 
 __all__ = ("Gatherer", "heeded")
 
@@ -36,7 +38,10 @@ AGAIN_PAUSE = 0.0005  # seconds until a lock is asked for again; about a group's
 AGAIN_PAUSE_MAX = 0.02  # a lock that is kept for seconds is asked for 50 times in each: 0.2 % of a processor
 
 
-class Gatherer:
+R = TypeVar("R", bound=Request)
+
+
+class Gatherer(Generic[R]):
     """Hands requests to `target` in batches that `work` carries out on a worker, at most `width` batches at a time.
 
     Used on one loop's thread only. `work` stores the outcome in each request and raises nothing that belongs to a
@@ -49,7 +54,7 @@ class Gatherer:
     def __init__(
         self,
         target: Lane | Pool,
-        work: Callable[[list[Request]], None],
+        work: Callable[[list[R]], None],
         *,
         width: int,
         max_requests: int,
@@ -59,7 +64,7 @@ class Gatherer:
         eager: bool = False,
         waits: bool = False,
         priority: int = 0,
-        returned: Callable[[list[Request]], None] | None = None,
+        returned: Callable[[list[R]], None] | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._target = target
@@ -73,18 +78,18 @@ class Gatherer:
         self._waits = waits
         self._on_returned = returned
         self._priority = priority  # added to that of the requests
-        self._queues: dict[int, deque[Request]] = {0: deque()}  # what waits, by priority, the highest first
-        self._later: deque[Request] = deque()  # met a lock
+        self._queues: dict[int, deque[R]] = {0: deque()}  # what waits, by priority, the highest first
+        self._later: deque[R] = deque()  # met a lock
         self._timer: asyncio.TimerHandle | None = None
         self._pause = AGAIN_PAUSE
-        self._inside: list[list[Request]] = []  # the batches that are on workers
+        self._inside: list[list[R]] = []  # the batches that are on workers
         self._scheduled = False
         self._alone = False  # requests come one at a time: nothing is gained by waiting for the end of the tick
         self.since = 0.0  # of the loop's clock: when the last batch was handed over
         self.batches = 0  # handed over so far
         self.requests = 0
         self.left_behind = False  # the pool closed without waiting for a batch: it may still be inside libdb
-        self.failure: errors.Error | None = None  # why nothing more is handed over; set by `fail`
+        self.failure: Exception | None = None  # why nothing more is handed over; set by `fail`
 
     def __len__(self) -> int:
         return sum(map(len, self._queues.values())) + len(self._later)
@@ -99,9 +104,9 @@ class Gatherer:
         """Whether a batch is on a worker, or will be."""
         return bool(self._inside) or bool(len(self))
 
-    def add(self, request: Request) -> asyncio.Future[Any]:
+    def add(self, request: R) -> asyncio.Future[Any]:
         """Take `request` and return the future of its outcome."""
-        request.owner.usage.enter()
+        request.usage.enter()
         request.future = self._loop.create_future()
         if self.failure is not None:
             self._end(request, self._broken(request))
@@ -119,13 +124,13 @@ class Gatherer:
                 self._schedule()
         return request.future
 
-    def _new_queue(self, level: int) -> deque[Request]:
-        queue: deque[Request] = deque()
+    def _new_queue(self, level: int) -> deque[R]:
+        queue: deque[R] = deque()
         self._queues[level] = queue
         self._queues = dict(sorted(self._queues.items(), reverse=True))
         return queue
 
-    def _put_back(self, requests: Iterable[Request]) -> None:
+    def _put_back(self, requests: Iterable[R]) -> None:
         """Put `requests`, which are in their order, in front of those that wait."""
         for request in reversed(list(requests)):
             self._queues[request.priority].appendleft(request)
@@ -136,7 +141,7 @@ class Gatherer:
             self._timer.cancel()
             self._come_back()
 
-    def fail(self, failure: errors.Error) -> None:
+    def fail(self, failure: Exception) -> None:
         """End everything with `failure`, also what is inside a worker: it may never come back from there."""
         self.failure = failure
         if self._timer is not None:
@@ -153,10 +158,9 @@ class Gatherer:
                     error.maybe_applied = True
                     request.future.set_exception(error)
 
-    def _broken(self, request: Request) -> errors.Error:
+    def _broken(self, request: R) -> Error:
         assert self.failure is not None, "only called after fail"
-        kind, detail = type(self.failure), self.failure.detail
-        return kind(doing=request.operation.name, of=request.owner.title, detail=detail)
+        return request.failed(self.failure)
 
     def _schedule(self) -> None:
         # call_soon, not at once: the other tasks that are ready in this tick, and those that an earlier batch has
@@ -191,7 +195,7 @@ class Gatherer:
             self.batches += 1
             self.requests += len(batch)
 
-    def _submit(self, batch: list[Request]) -> None:
+    def _submit(self, batch: list[R]) -> None:
         level = self._priority + batch[0].priority
         if level:
             level = max(LOWEST, min(HIGHEST, level))
@@ -203,11 +207,11 @@ class Gatherer:
             self._target.priority = level
         self._target.submit_for(recipient, self._work, batch)
 
-    def _take(self) -> list[Request]:
+    def _take(self) -> list[R]:
         if self._ordered and self._later and any(self._queues.values()):
             self._put_back(self._later)
             self._later.clear()
-        batch: list[Request] = []
+        batch: list[R] = []
         size = 0
         for queue in self._queues.values():
             while queue and len(batch) < self._max_requests:
@@ -216,13 +220,13 @@ class Gatherer:
                     return batch
                 queue.popleft()
                 if request.future is None or request.future.done():
-                    request.owner.usage.leave()  # cancelled before it was handed over: nothing happens
+                    request.usage.leave()  # cancelled before it was handed over: nothing happens
                     continue
                 batch.append(request)
                 size += request.size
         return batch
 
-    def returned(self, batch: list[Request], failure: BaseException | None) -> None:
+    def returned(self, batch: list[R], failure: BaseException | None) -> None:
         """Take `batch` home from its worker; `failure` is what kept it from being carried out. For its recipient."""
         self._inside.remove(batch)
         self._settle(batch, failure)
@@ -245,7 +249,7 @@ class Gatherer:
             self._scheduled = True
             self._hand_over()
 
-    def _settle(self, batch: list[Request], failure: BaseException | None) -> None:
+    def _settle(self, batch: list[R], failure: BaseException | None) -> None:
         self.left_behind |= isinstance(failure, PoolClosed) and failure.maybe_applied
         again = 0
         for request in batch:
@@ -254,14 +258,21 @@ class Gatherer:
                 continue
             future = request.future
             if failure is None and request.error is None and future is not None and not future.done():
-                request.owner.usage.leave()  # as `_end`, for the common case
+                request.usage.leave()  # as `_end`, for the common case
                 future.set_result(request.result)
                 continue
-            self._end(request, request.error if failure is None else _failed(request, failure))
+            self._end(request, request.error if failure is None else self._failed(request, failure))
         if again < len(batch):
             self._pause = AGAIN_PAUSE
 
-    def _to_be_done_again(self, request: Request) -> bool:
+    def _failed(self, request: R, failure: BaseException) -> Error:
+        """Return the error of one request of a batch that failed as a whole: one object each, for its traceback."""
+        error = request.failed(failure)
+        error.maybe_applied = request.handed_over
+        error.__cause__ = failure
+        return error
+
+    def _to_be_done_again(self, request: R) -> bool:
         if self.failure is not None or request.future is None or request.future.done():
             return False
         if request.error is not None:  # it met the lock itself; without one it stood behind such a one
@@ -275,7 +286,7 @@ class Gatherer:
         return True
 
     def _end(self, request: Request, error: BaseException | None) -> None:
-        request.owner.usage.leave()
+        request.usage.leave()
         future = request.future
         if future is None or future.done():
             return
@@ -290,7 +301,7 @@ class _Recipient:
 
     __slots__ = ("_batch", "_done", "_gatherer")
 
-    def __init__(self, gatherer: Gatherer, batch: list[Request]) -> None:
+    def __init__(self, gatherer: Gatherer[Any], batch: list[Any]) -> None:
         self._gatherer = gatherer
         self._batch = batch
         self._done = False
@@ -311,17 +322,3 @@ def heeded(future: asyncio.Future[Any]) -> None:
     """Take note of a failure that nobody may be waiting for any more: whoever asks next is told of its cause."""
     if not future.cancelled():
         future.exception()
-
-
-def _failed(request: Request, failure: BaseException) -> BaseException:
-    """Return the error of one request of a batch that failed as a whole: one object each, for its traceback."""
-    doing = request.operation.name
-    error: BaseException
-    if isinstance(failure, Closed):
-        error = errors.Closed(doing=doing, of=request.owner.title, detail=f"its worker pool is gone: {failure}")
-        error.maybe_applied = request.handed_over
-    else:
-        error = Internal(f"{doing} {request.owner.title}: {failure!r}; please report it")
-        error.maybe_applied = request.handed_over
-    error.__cause__ = failure
-    return error
