@@ -21,7 +21,7 @@ __version__ = "0.1.0.dev0"
 
 __all__ = ("Error", "__version__", "run")
 
-_SUBPACKAGES = frozenset({"aio", "bdb", "compat", "errors", "http", "pool", "testing"})
+_SUBPACKAGES = frozenset({"aio", "bdb", "compat", "dbi", "errors", "http", "pool", "testing"})
 
 TYPE_CHECKING = False  # importing typing for it would cost more than all the rest
 if TYPE_CHECKING:  # the same names for type checkers, which do not follow __getattr__
@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # the same names for type checkers, which do not follow __get
         aio as aio,
         bdb as bdb,
         compat as compat,
+        dbi as dbi,
         errors as errors,
         http as http,
         pool as pool,

@@ -18,7 +18,7 @@ import asyncstore
 PACKAGE = Path(asyncstore.__file__).parent
 
 FLOORS = {
-    "errors": 0,
+    "errors": 0, "_opening": 0,
     "loop": 1, "pool": 1, "net": 1,
     "aio": 2, "bdb": 2, "dbi": 2, "memcached": 2,
     "http": 2, "dns": 2, "smtp": 2, "xmpp": 2, "atom": 2, "ping": 2, "mp": 2,

@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
+from asyncstore._opening import Opening
 from asyncstore.bdb import errors
 from asyncstore.bdb._atomic import AtomicOwner
 from asyncstore.bdb._catalogue import open_index_of, title_of
@@ -26,7 +27,6 @@ from asyncstore.bdb._home import Home
 from asyncstore.bdb._layout import Description, Layout, Place
 from asyncstore.bdb._library import db
 from asyncstore.bdb._member import Member
-from asyncstore.bdb._opening import Opening
 from asyncstore.bdb._read import Reader
 from asyncstore.bdb._rep_events import Event, RepEvent
 from asyncstore.bdb._request import Request

@@ -22,11 +22,11 @@ from asyncstore.bdb._store import Store
 from asyncstore.bdb.maintenance._dump import dump
 
 if TYPE_CHECKING:
+    from asyncstore._opening import Opening
     from asyncstore.bdb._callbacks import Comparison, Extractor
     from asyncstore.bdb._core import Core
     from asyncstore.bdb._index import Index
     from asyncstore.bdb._layout import Description
-    from asyncstore.bdb._opening import Opening
     from asyncstore.bdb._transaction import Transaction
     from asyncstore.bdb.maintenance._progress import ProgressCallback
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, Concatenate, Literal, ParamSpec, TypeVar, overload
 
+from asyncstore._opening import Opening
 from asyncstore.bdb import errors
 from asyncstore.bdb._atomic import ATOMIC, View
 from asyncstore.bdb._catalogue import open_database, title_of
@@ -18,7 +19,6 @@ from asyncstore.bdb._home import Home
 from asyncstore.bdb._layout import AccessMethod, Description, Layout, Place, file_of, found_layout, place_of
 from asyncstore.bdb._library import db
 from asyncstore.bdb._numbered import Heap, Queue, RecordDatabase
-from asyncstore.bdb._opening import Opening
 from asyncstore.bdb._prepared import Prepared, recover_prepared
 from asyncstore.bdb._records import check_file, check_name
 from asyncstore.bdb._request import Request

@@ -1,4 +1,4 @@
-"""What `open` and `database` return: awaitable, and an asynchronous context manager that closes what it opened."""
+"""What opening functions return: awaitable, and an asynchronous context manager that closes what it opened."""
 
 from __future__ import annotations
 

@@ -1,0 +1,11 @@
+"""SQL, through one door: statements of many tasks in batches, transactions that belong to a task, typed errors."""
+
+from __future__ import annotations
+
+from asyncstore.dbi import errors as errors
+from asyncstore.dbi._connection import Connection as Connection, connect as connect
+from asyncstore.dbi._iteration import Rows as Rows
+from asyncstore.dbi._rows import Result as Result, Row as Row
+from asyncstore.dbi._transaction import Transaction as Transaction
+
+__all__ = ("Connection", "Result", "Row", "Rows", "Transaction", "connect", "errors")

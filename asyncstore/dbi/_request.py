@@ -1,0 +1,51 @@
+"""One statement on its way to a worker and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from typing import Any
+
+from asyncstore import pool
+from asyncstore.dbi import errors
+from asyncstore.errors import Closed, Error, Internal
+
+__all__ = ("Request", "Sort")
+
+
+class Sort(Enum):
+    """How a request may travel with others."""
+
+    READ = "read"  # changes nothing
+    WRITE = "write"  # may share a transaction with others
+    ALONE = "alone"  # has to be carried out by itself
+
+
+# Any, in all that follows: the connection is the driver's, the outcome the operation's.
+class Request(pool.Request):
+    """What is done with the driver's connection, and how it may travel.
+
+    `apply` is called with the connection on a worker. `stop_at`: when it is to be stopped, of `time.monotonic`;
+    `abandoned`: nobody waits any more, so that it is stopped where it is.
+    """
+
+    stop_at: float | None = None
+    abandoned = False
+
+    def __init__(  # noqa: PLR0917  # on the hot path, where keywords cost
+        self, usage: pool.Usage, title: str, doing: str, sort: Sort, apply: Callable[[Any], Any], size: int = 64
+    ) -> None:
+        self.usage = usage
+        self.title = title
+        self.doing = doing
+        self.sort = sort
+        self.apply = apply
+        self.size = size
+
+    def failed(self, failure: BaseException) -> Error:
+        """Return what the caller is told of a batch that met `failure` as a whole."""
+        if isinstance(failure, Closed):
+            return errors.Closed(f"its worker pool is gone: {failure}", doing=self.doing, of=self.title)
+        if isinstance(failure, errors.Error):
+            return failure
+        return Internal(f"{self.doing} {self.title}: {failure!r}; please report it")

@@ -1,0 +1,30 @@
+"""What the first word of a statement says about it."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from asyncstore.dbi._request import Sort
+
+__all__ = ("first_word", "sort_of")
+
+_FIRST = re.compile(r"(?:\s|;|\(|--[^\n]*(?:\n|\Z)|/\*.*?(?:\*/|\Z))*+(?P<word>[a-zA-Z]*)", re.DOTALL)
+_SORTS = {
+    **dict.fromkeys(("SELECT", "VALUES", "EXPLAIN"), Sort.READ),
+    # WITH may introduce either; taken for one that writes it is right in both cases.
+    **dict.fromkeys(("INSERT", "UPDATE", "DELETE", "REPLACE", "WITH", "MERGE"), Sort.WRITE),
+}
+
+
+@lru_cache(1024)
+def first_word(sql: str) -> str:
+    """Return the first word of a statement, behind comments, in capitals; "" when there is none."""
+    match = _FIRST.match(sql)
+    return match["word"].upper() if match else ""
+
+
+@lru_cache(1024)
+def sort_of(sql: str) -> Sort:
+    """Return how a statement may travel with others."""
+    return _SORTS.get(first_word(sql), Sort.ALONE)
