@@ -12,7 +12,7 @@ from pathlib import Path
 from bench.harness import Case, NotOffered, Plan, Run, measure_here
 from bench.machine import describe, filesystem
 
-SUITES = ("pool", "aio", "bdb")
+SUITES = ("pool", "aio", "bdb", "dbi")
 MEMORY_FILESYSTEMS = ("tmpfs", "ramfs")
 
 

@@ -12,16 +12,16 @@ from typing import Any
 
 import pytest
 
-from bench import aio, bdb, pool
+from bench import aio, bdb, dbi, pool
 from bench.__main__ import default_data
 from bench.harness import Case, NotOffered
 
 BATCH = 50  # operations of each task in one round: enough to drown the start of the tasks
-LONG = ("scan", "batches", "put_many")  # thousands of records each: one drowns it too
+LONG = ("scan", "batches", "put_many", "bulk", "stream")  # thousands of records each: one drowns it too
 
 ROWS = [
     pytest.param(suite, case, name, id=f"{case.name}-{name}")
-    for suite in (pool, aio, bdb)
+    for suite in (pool, aio, bdb, dbi)
     for case in suite.CASES
     for name in suite.PARTICIPANTS
     if "beside" not in case.name  # these measure latency, and run for as long as they are let
@@ -34,6 +34,7 @@ def data() -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     aio.prepare_data(folder)
     bdb.prepare_data(folder)
+    dbi.prepare_data(folder)
     return folder
 
 

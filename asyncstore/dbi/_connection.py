@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
 from asyncstore._opening import Opening
@@ -127,28 +128,32 @@ class Connection:
         `Locked` when somebody else holds a lock for `lock_timeout`, `Misuse` for BEGIN, COMMIT and their like, which
         `transaction` is for.
         """
-        found: Result = await self._statement("execute", ops.execute, sql, parameters, timeout)
+        found: Result = await self.ask("execute", *self._call("execute", ops.execute, sql, parameters), timeout)
         return found
 
     async def fetch_all(self, sql: str, parameters: Parameters = (), *, timeout: float | None = None) -> list[Row]:
         """Return all rows of a statement; see `execute`, and `iterate` for results that are large."""
-        found: list[Row] = await self._statement("fetch_all", ops.fetch_all, sql, parameters, timeout)
+        found: list[Row] = await self.ask(
+            "fetch_all", *self._call("fetch_all", ops.fetch_all, sql, parameters), timeout
+        )
         return found
 
     async def fetch_one(self, sql: str, parameters: Parameters = (), *, timeout: float | None = None) -> Row | None:
         """Return the first row of a statement, None when it has none; see `execute`."""
-        found: Row | None = await self._statement("fetch_one", ops.fetch_one, sql, parameters, timeout)
+        found: Row | None = await self.ask(
+            "fetch_one", *self._call("fetch_one", ops.fetch_one, sql, parameters), timeout
+        )
         return found
 
     # Any: a value is whatever the database has.
     async def fetch_value(self, sql: str, parameters: Parameters = (), *, timeout: float | None = None) -> Any:
         """Return the first value of the first row, None when there is no row; see `execute`."""
-        return await self._statement("fetch_value", ops.fetch_value, sql, parameters, timeout)
+        return await self.ask("fetch_value", *self._call("fetch_value", ops.fetch_value, sql, parameters), timeout)
 
     async def executemany(self, sql: str, sets: Iterable[Parameters], *, timeout: float | None = None) -> Result:
         """Carry a statement out once for each set of parameters, all of them or none; see `execute`."""
         self._check_statement("executemany", sql)
-        all_sets = [self._parameters(parameters) for parameters in sets]
+        all_sets = self._all_parameters(sets)
         apply = partial(ops.execute_many, sql=sql, sets=all_sets)
         found: Result = await self.ask("executemany", Sort.ALONE, apply, timeout, size=64 * len(all_sets))
         return found
@@ -182,12 +187,11 @@ class Connection:
         return Transaction(self, mode)
 
     # Any: the outcome is the operation's.
-    async def _statement(
-        self, doing: str, operation: Callable[..., Any], sql: str, parameters: Parameters, timeout: float | None
-    ) -> Any:
+    def _call(
+        self, doing: str, operation: Callable[..., Any], sql: str, parameters: Parameters
+    ) -> tuple[Sort, Callable[[Any], Any]]:
         self._check_statement(doing, sql)
-        apply = partial(operation, sql=sql, parameters=self._parameters(parameters))
-        return await self.ask(doing, sort_of(sql), apply, timeout, size=len(sql))
+        return sort_of(sql), partial(operation, sql=sql, parameters=self._parameters(parameters))
 
     def _check_statement(self, doing: str, sql: str) -> None:
         if sql.__class__ is not str:
@@ -199,6 +203,8 @@ class Connection:
 
     def _parameters(self, parameters: Parameters) -> Parameters:
         """Return `parameters` as SQLite takes them; a copy, so that nobody changes them under a worker."""
+        if parameters.__class__ is tuple and PLAIN.issuperset(map(type, parameters)):
+            return parameters  # nearly always
         if isinstance(parameters, Mapping):
             values = list(parameters.values())
             if not PLAIN.issuperset(map(type, values)):
@@ -209,6 +215,13 @@ class Connection:
         if PLAIN.issuperset(map(type, parameters)):
             return tuple(parameters)
         return as_text(parameters, range(1, len(parameters) + 1))
+
+    def _all_parameters(self, sets: Iterable[Parameters]) -> Sequence[Parameters]:
+        """Return many sets of parameters as SQLite takes them. Of tuples that it takes as they are, C finds out."""
+        given = list(sets)
+        if set(map(type, given)) == {tuple} and PLAIN.issuperset(map(type, chain.from_iterable(given))):
+            return given
+        return [self._parameters(parameters) for parameters in given]
 
     # Asking
 
