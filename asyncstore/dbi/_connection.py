@@ -30,6 +30,7 @@ __all__ = ("Connection", "connect")
 
 BATCH = 1024  # statements of one job; those that change something share a commit
 BATCH_BYTES = 8 * 1024 * 1024
+GRACE = 0.05  # seconds beyond a statement's time until it is given up without word from its worker; arbitrary
 OPEN_PAUSE = 0.02  # seconds until a database that somebody has locked is opened again
 CONTROL = frozenset({"BEGIN", "COMMIT", "END", "ROLLBACK", "SAVEPOINT", "RELEASE"})
 
@@ -234,14 +235,27 @@ class Connection:
         if timeout is not None and not timeout > 0:
             raise ValueError(f"a timeout is a positive number of seconds, not {timeout!r}")
         request = Request(self.usage, self.title, doing, sort, apply, size)
-        if timeout is not None:
-            request.stop_at = time.monotonic() + timeout
+        if timeout is None:
+            return await self._in_turn(request)
+        request.stop_at = time.monotonic() + timeout
+        try:
+            # Its worker stops it by itself and knows what came of it; this is for one that still waits for its turn.
+            async with asyncio.timeout(timeout + GRACE):
+                return await self._in_turn(request)
+        except errors.Error:
+            raise  # one of them is a TimeoutError too
+        except TimeoutError as exc:
+            error = errors.QueryTimeout("its time was up", doing=doing, of=self.title)
+            error.maybe_applied = request.handed_over and sort is not Sort.READ
+            raise error from exc
+
+    async def _in_turn(self, request: Request) -> Any:
         transaction = self.transaction_open
         if transaction is not None:
             if transaction.owner is asyncio.current_task():
-                transaction.check_sound(doing)
+                transaction.check_sound(request.doing)
             else:
-                await self._until_free(doing)
+                await self._until_free(request.doing)
         return await self.submit(request)
 
     async def submit(self, request: Request) -> Any:
@@ -253,6 +267,10 @@ class Connection:
             if request.handed_over and request.sort is not Sort.READ:
                 exc.maybe_applied = True  # type: ignore[attr-defined]  # the builtin class has no such field
             raise
+
+    async def give_up(self, apply: Callable[[Any], Any]) -> None:
+        """Have `apply` carried out, which gives something up, whoever's transaction is open. For this package."""
+        await self.submit(Request(self.usage, self.title, "release", Sort.ALONE, apply))
 
     def release(self, apply: Callable[[Any], Any]) -> None:
         """Have `apply` carried out when there is time: it gives up what somebody dropped. Any thread may call it."""

@@ -83,7 +83,7 @@ class Rows:
         self._more = False
         self._batch, self._place = [], 0
         if self._stream.cursor is not None and self._connection.usable:
-            await self._connection.ask("close a result", Sort.ALONE, self._stream.close)
+            await self._connection.give_up(self._stream.close)
 
     def __del__(self) -> None:
         if self._stream.cursor is not None and self._connection.usable:

@@ -176,6 +176,25 @@ async def test_a_timeout_stops_the_statement(db):
         await db.fetch_value("SELECT 1", timeout=0)
 
 
+async def test_a_timeout_counts_the_wait_behind_another_statement(db):
+    running = asyncio.ensure_future(db.fetch_value(SLOW))
+    await asyncio.sleep(0.02)
+    with pytest.raises(dbi.errors.QueryTimeout, match="its time was up") as caught:
+        await db.execute("INSERT INTO t (v) VALUES ('late')", timeout=0.05)
+    assert not caught.value.maybe_applied
+    running.cancel()
+    async with asyncio.timeout(30):
+        assert await values(db) == []
+
+
+async def test_a_timeout_counts_the_wait_for_another_tasks_transaction(db):
+    async with db.transaction():
+        waiting = asyncio.ensure_future(db.execute("INSERT INTO t (v) VALUES ('late')", timeout=0.05))
+        with pytest.raises(dbi.errors.QueryTimeout):
+            await waiting
+    assert await values(db) == []
+
+
 async def test_a_cancel_stops_the_statement_and_those_behind_it_go_on(db):
     running = asyncio.ensure_future(db.fetch_value(SLOW))
     await asyncio.sleep(0.05)

@@ -46,6 +46,25 @@ async def test_who_stops_early_leaves_nothing_open(db, url):
     await db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
+async def test_it_ends_also_while_another_task_has_a_transaction_open(db):
+    rows = db.iterate(COUNT, (100,))
+    await anext(rows)
+    done = asyncio.Event()
+
+    async def hold():
+        async with db.transaction():
+            await done.wait()
+
+    holding = asyncio.ensure_future(hold())
+    while db.transaction_open is None:
+        await asyncio.sleep(0.001)
+    async with asyncio.timeout(3):
+        await rows.aclose()
+    done.set()
+    await holding
+    assert db.engine.streams == 0
+
+
 async def test_others_go_on_meanwhile(db):
     seen = 0
     async with db.iterate(COUNT, (200,)) as rows:
