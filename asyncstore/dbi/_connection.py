@@ -6,36 +6,28 @@ import asyncio
 import contextlib
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
+from contextlib import AsyncExitStack
 from functools import partial
-from itertools import chain
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from asyncstore._opening import Opening
 from asyncstore.dbi import errors
 from asyncstore.dbi._request import Request, Sort
 from asyncstore.dbi._rows import Result, Row
-from asyncstore.dbi._sql import first_word, sort_of
-from asyncstore.dbi._url import settings_of
-from asyncstore.dbi._values import PLAIN, as_text
-from asyncstore.dbi.sqlite import _operations as ops
-from asyncstore.dbi.sqlite._engine import Engine
-from asyncstore.pool import Gatherer, Lane, Pool, PoolClosed, Usage, default_pool
+from asyncstore.dbi._session import Dialect, Isolation, Mode, Options, Parameters, Session
+from asyncstore.dbi._sql import first_word
+from asyncstore.dbi._url import database_of
+from asyncstore.pool import Pool, Usage
 
 if TYPE_CHECKING:
     from asyncstore.dbi._iteration import Rows
     from asyncstore.dbi._transaction import Transaction
 
-__all__ = ("Connection", "connect")
+__all__ = ("Connection", "check_lock_timeout", "check_statement", "connect")
 
-BATCH = 1024  # statements of one job; those that change something share a commit
-BATCH_BYTES = 8 * 1024 * 1024
-GRACE = 0.05  # seconds beyond a statement's time until it is given up without word from its worker; arbitrary
-OPEN_PAUSE = 0.02  # seconds until a database that somebody has locked is opened again
-CONTROL = frozenset({"BEGIN", "COMMIT", "END", "ROLLBACK", "SAVEPOINT", "RELEASE"})
-
-Parameters = Sequence[Any] | Mapping[str, Any]  # Any: whatever a database takes
-Mode = Literal["deferred", "immediate", "exclusive"]
+GRACE = 0.05  # seconds beyond a statement's time until it is given up without word from its session; arbitrary
+CONTROL = frozenset({"BEGIN", "COMMIT", "END", "ROLLBACK", "SAVEPOINT", "RELEASE", "START", "ABORT"})
 
 
 def connect(
@@ -47,39 +39,37 @@ def connect(
 ) -> Opening[Connection]:
     """Open a database: ``db = await connect(url)``, or ``async with connect(url) as db``.
 
-    `url`: ``sqlite:///notes.db`` (four slashes before an absolute path), ``sqlite://`` for one in memory.
+    `url`: ``sqlite:///notes.db`` (four slashes before an absolute path), ``sqlite://`` for one in memory,
+    ``postgresql://user:password@host:5432/name``, ``mysql://user:password@host:3306/name``, ``duckdb:///file``.
     `lock_timeout`: seconds that a statement waits for what somebody else has locked, and a task for another's
-    transaction. `pool` carries the blocking calls (default: the process-wide one).
+    transaction. `pool`: workers that carry blocking calls (default: the process-wide ones).
 
-    Options of SQLite, here or in the URL's query: `mode` "ro", "rw" or "rwc" (made when it is not there);
-    `journal_mode` ("wal"); `synchronous` ("full": what was acknowledged survives a power cut); `foreign_keys`
-    (enforced); `cached_statements`.
+    `options` are the database's own, here or in the URL's query; see its page.
 
-    Raises ValueError and TypeError for what cannot be, `OperationalError` when the file cannot be opened.
+    Raises ValueError and TypeError for what cannot be, `OperationalError` when the database cannot be opened,
+    `NotSupportedError` when its driver is not installed. A cancel leaves nothing open.
     """
-    settings = settings_of(url, options)
+    database = database_of(url, options)
+    check_lock_timeout(lock_timeout)
+
+    async def make() -> Connection:
+        return Connection(await database.connect(lock_timeout=lock_timeout, workers=pool), lock_timeout)
+
+    return Opening(make)
+
+
+def check_lock_timeout(lock_timeout: float) -> None:
+    """Raise ValueError for what is no time to wait for a lock."""
     if not 0 < lock_timeout < 1e6:
         raise ValueError(f"lock_timeout is a positive number of seconds, not {lock_timeout!r}")
 
-    async def make() -> Connection:
-        workers = pool or default_pool()
-        lane = workers.lane(name=f"dbi {settings.title}")
-        deadline = time.monotonic() + lock_timeout
-        try:
-            while True:
-                try:
-                    engine = await lane.run(Engine, settings, on_discard=Engine.close)
-                except errors.Locked:
-                    if time.monotonic() >= deadline:
-                        raise
-                    await asyncio.sleep(OPEN_PAUSE)
-                else:
-                    return Connection(engine, lane, lock_timeout)
-        except BaseException:
-            await lane.aclose()
-            raise
 
-    return Opening(make)
+def check_statement(sql: str, doing: str, title: str) -> None:
+    """Raise TypeError for what is no statement, `Misuse` for one that begins or ends a transaction."""
+    if sql.__class__ is not str:
+        raise TypeError(f"a statement is a str, not {type(sql).__name__}")
+    if first_word(sql) in CONTROL:
+        raise errors.Misuse("transactions are begun and ended by `async with db.transaction()`", doing=doing, of=title)
 
 
 class Connection:
@@ -92,30 +82,26 @@ class Connection:
     Belongs to the event loop on which it was opened.
     """
 
-    def __init__(self, engine: Engine, lane: Lane, lock_timeout: float) -> None:
+    def __init__(self, session: Session, lock_timeout: float) -> None:
         self._loop = asyncio.get_running_loop()
-        self._engine = engine
-        self._lane = lane
-        self.title = engine.title
+        self.session = session  # what carries requests out; for this package
+        self._dialect: Dialect = session.dialect
+        self.title = session.title
         self.lock_timeout = lock_timeout
         self.usage = Usage()  # requests under way
-        self._gatherer: Gatherer[Request] = Gatherer(
-            lane, engine, width=1, max_requests=BATCH, max_bytes=BATCH_BYTES, patience=lock_timeout, ordered=True,
-            eager=True,
-        )  # fmt: skip
         self.transaction_open: Transaction | None = None  # of a task; the others wait for its end
         self._turns = Usage()  # how many transactions are open: none or one
-        self._closing: asyncio.Task[None] | None = None
+        self._closing: asyncio.Future[None] | None = None
 
     def __repr__(self) -> str:
-        state = "open" if self._closing is None else "closed"
+        state = "closed" if self._closing is not None else "broken" if self.session.broken else "open"
         return f"<Connection {self.title} {state} busy={self.usage.busy}>"
 
     def __del__(self) -> None:
         if self._closing is None:
             warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self, stacklevel=2)
             with contextlib.suppress(Exception):  # of an interpreter that is going down
-                self._engine.close()
+                self.session.abort()
 
     # Statements
 
@@ -129,33 +115,33 @@ class Connection:
         `Locked` when somebody else holds a lock for `lock_timeout`, `Misuse` for BEGIN, COMMIT and their like, which
         `transaction` is for.
         """
-        found: Result = await self.ask("execute", *self._call("execute", ops.execute, sql, parameters), timeout)
+        call = self._call("execute", self._dialect.operations.execute, sql, parameters)
+        found: Result = await self.ask("execute", *call, timeout)
         return found
 
     async def fetch_all(self, sql: str, parameters: Parameters = (), *, timeout: float | None = None) -> list[Row]:
         """Return all rows of a statement; see `execute`, and `iterate` for results that are large."""
-        found: list[Row] = await self.ask(
-            "fetch_all", *self._call("fetch_all", ops.fetch_all, sql, parameters), timeout
-        )
+        call = self._call("fetch_all", self._dialect.operations.fetch_all, sql, parameters)
+        found: list[Row] = await self.ask("fetch_all", *call, timeout)
         return found
 
     async def fetch_one(self, sql: str, parameters: Parameters = (), *, timeout: float | None = None) -> Row | None:
         """Return the first row of a statement, None when it has none; see `execute`."""
-        found: Row | None = await self.ask(
-            "fetch_one", *self._call("fetch_one", ops.fetch_one, sql, parameters), timeout
-        )
+        call = self._call("fetch_one", self._dialect.operations.fetch_one, sql, parameters)
+        found: Row | None = await self.ask("fetch_one", *call, timeout)
         return found
 
     # Any: a value is whatever the database has.
     async def fetch_value(self, sql: str, parameters: Parameters = (), *, timeout: float | None = None) -> Any:
         """Return the first value of the first row, None when there is no row; see `execute`."""
-        return await self.ask("fetch_value", *self._call("fetch_value", ops.fetch_value, sql, parameters), timeout)
+        call = self._call("fetch_value", self._dialect.operations.fetch_value, sql, parameters)
+        return await self.ask("fetch_value", *call, timeout)
 
     async def executemany(self, sql: str, sets: Iterable[Parameters], *, timeout: float | None = None) -> Result:
         """Carry a statement out once for each set of parameters, all of them or none; see `execute`."""
-        self._check_statement("executemany", sql)
-        all_sets = self._all_parameters(sets)
-        apply = partial(ops.execute_many, sql=sql, sets=all_sets)
+        check_statement(sql, "executemany", self.title)
+        text, all_sets = self._dialect.prepare_many(sql, sets)
+        apply = partial(self._dialect.operations.execute_many, sql=text, sets=all_sets)
         found: Result = await self.ask("executemany", Sort.ALONE, apply, timeout, size=64 * len(all_sets))
         return found
 
@@ -163,7 +149,8 @@ class Connection:
         """Carry out several statements separated by semicolons, each by itself; the first that fails ends it."""
         if not isinstance(text, str):
             raise TypeError(f"a script is a str, not {type(text).__name__}")
-        await self.ask("executescript", Sort.ALONE, partial(ops.execute_script, text=text), timeout)
+        apply = partial(self._dialect.operations.execute_script, text=text)
+        await self.ask("executescript", Sort.ALONE, apply, timeout)
 
     def iterate(self, sql: str, parameters: Parameters = (), *, timeout: float | None = None) -> Rows:
         """Return the rows of a statement as an async iterator that reads them in batches; see `Rows`.
@@ -172,57 +159,45 @@ class Connection:
         """
         from asyncstore.dbi._iteration import Rows
 
-        self._check_statement("iterate", sql)
-        return Rows(self, ops.Stream(self._engine, sql, self._parameters(parameters)), timeout)
+        check_statement(sql, "iterate", self.title)
+        return Rows(self, *self._dialect.prepare(sql, parameters), timeout)
 
-    def transaction(self, mode: Mode = "immediate") -> Transaction:
+    async def lend(self, stack: AsyncExitStack) -> Connection:
+        """Give an iteration its connection; see `_iteration.Source`. For this package."""
+        if self._dialect.stream_alone:
+            outer = self.transaction_open
+            if outer is None or outer.owner is not asyncio.current_task():
+                from asyncstore.dbi._transaction import Transaction
+
+                await stack.enter_async_context(Transaction(self, Options(), iteration=True))
+        return self
+
+    def transaction(
+        self, *, isolation: Isolation | None = None, read_only: bool = False, mode: Mode | None = None
+    ) -> Transaction:
         """Return a transaction: an ``async with`` that commits at its end, or undoes when an exception leaves it.
 
         It belongs to the task that enters it: statements of that task on this connection are in it, those of others
-        wait. Inside another transaction of the same task it is a savepoint. `mode`: when SQLite takes its locks.
+        wait. Inside another transaction of the same task it is a savepoint, and these options are the outer one's.
+
+        `isolation`: "read uncommitted", "read committed", "repeatable read" or "serializable"; None: the database's
+        default. `read_only`: what would change something is refused. `mode`: when SQLite takes its locks, "immediate"
+        unless told otherwise, "deferred" or "exclusive". Raises `NotSupportedError` for what the database has not.
         """
         from asyncstore.dbi._transaction import Transaction
 
-        if mode not in ("deferred", "immediate", "exclusive"):
-            raise ValueError(f"mode is 'deferred', 'immediate' or 'exclusive', not {mode!r}")
-        return Transaction(self, mode)
+        options = Options(isolation, read_only, mode)
+        options.check()
+        self._dialect.check(options)
+        return Transaction(self, options)
 
     # Any: the outcome is the operation's.
     def _call(
         self, doing: str, operation: Callable[..., Any], sql: str, parameters: Parameters
     ) -> tuple[Sort, Callable[[Any], Any]]:
-        self._check_statement(doing, sql)
-        return sort_of(sql), partial(operation, sql=sql, parameters=self._parameters(parameters))
-
-    def _check_statement(self, doing: str, sql: str) -> None:
-        if sql.__class__ is not str:
-            raise TypeError(f"a statement is a str, not {type(sql).__name__}")
-        if first_word(sql) in CONTROL:
-            raise errors.Misuse(
-                "transactions are begun and ended by `async with db.transaction()`", doing=doing, of=self.title
-            )
-
-    def _parameters(self, parameters: Parameters) -> Parameters:
-        """Return `parameters` as SQLite takes them; a copy, so that nobody changes them under a worker."""
-        if parameters.__class__ is tuple and PLAIN.issuperset(map(type, parameters)):
-            return parameters  # nearly always
-        if isinstance(parameters, Mapping):
-            values = list(parameters.values())
-            if not PLAIN.issuperset(map(type, values)):
-                values = as_text(values, list(parameters))
-            return dict(zip(parameters, values, strict=True))
-        if isinstance(parameters, str | bytes) or not isinstance(parameters, Sequence):
-            raise TypeError(f"parameters are a sequence or a mapping, not {type(parameters).__name__}")
-        if PLAIN.issuperset(map(type, parameters)):
-            return tuple(parameters)
-        return as_text(parameters, range(1, len(parameters) + 1))
-
-    def _all_parameters(self, sets: Iterable[Parameters]) -> Sequence[Parameters]:
-        """Return many sets of parameters as SQLite takes them. Of tuples that it takes as they are, C finds out."""
-        given = list(sets)
-        if set(map(type, given)) == {tuple} and PLAIN.issuperset(map(type, chain.from_iterable(given))):
-            return given
-        return [self._parameters(parameters) for parameters in given]
+        check_statement(sql, doing, self.title)
+        text, values = self._dialect.prepare(sql, parameters)
+        return self._dialect.sort_of(sql), partial(operation, sql=text, parameters=values)
 
     # Asking
 
@@ -261,9 +236,10 @@ class Connection:
     async def submit(self, request: Request) -> Any:
         """Have `request` carried out now. For this package."""
         try:
-            return await self._gatherer.add(request)
+            return await self.session.submit(request)
         except asyncio.CancelledError as exc:
             request.abandoned = True
+            self.session.stop(request)
             if request.handed_over and request.sort is not Sort.READ:
                 exc.maybe_applied = True  # type: ignore[attr-defined]  # the builtin class has no such field
             raise
@@ -271,13 +247,6 @@ class Connection:
     async def give_up(self, apply: Callable[[Any], Any]) -> None:
         """Have `apply` carried out, which gives something up, whoever's transaction is open. For this package."""
         await self.submit(Request(self.usage, self.title, "release", Sort.ALONE, apply))
-
-    def release(self, apply: Callable[[Any], Any]) -> None:
-        """Have `apply` carried out when there is time: it gives up what somebody dropped. Any thread may call it."""
-        if not self._loop.is_closed():
-            request = Request(self.usage, self.title, "release", Sort.ALONE, apply)
-            with contextlib.suppress(RuntimeError):  # closed by another thread just now
-                self._loop.call_soon_threadsafe(self._gatherer.add, request)
 
     async def _until_free(self, doing: str) -> None:
         """Wait for the end of another task's transaction."""
@@ -309,14 +278,9 @@ class Connection:
         self._turns.leave()
 
     @property
-    def engine(self) -> Engine:
-        """What carries requests out. For this package."""
-        return self._engine
-
-    @property
     def usable(self) -> bool:
-        """Whether it has not been closed."""
-        return self._closing is None
+        """Whether it has neither been closed nor lost."""
+        return self._closing is None and not self.session.broken
 
     def check_open(self, doing: str) -> None:
         """Raise unless the connection can be used now, on this loop."""
@@ -336,12 +300,11 @@ class Connection:
 
     async def _close(self) -> None:
         await self.usage.idle()
-        try:
-            await self._lane.run(self._engine.close)
-        except PoolClosed:
-            if self._gatherer.left_behind:
-                raise  # a statement may be under way on a worker that the pool did not wait for
-            async with Pool(max_workers=1) as rescue:
-                await rescue.run(self._engine.close)
-        finally:
-            await self._lane.aclose()
+        await self.session.aclose()
+
+    def abort(self) -> None:
+        """Close at once: what is under way fails, and the database undoes what was not committed. Idempotent."""
+        if self._closing is None:
+            self._closing = self._loop.create_future()
+            self._closing.set_result(None)
+            self.session.abort()

@@ -1,7 +1,8 @@
-"""One statement on its way to a worker and back."""
+"""One statement on its way to a database and back."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from enum import Enum
 from typing import Any
@@ -25,8 +26,8 @@ class Sort(Enum):
 class Request(pool.Request):
     """What is done with the driver's connection, and how it may travel.
 
-    `apply` is called with the connection on a worker. `stop_at`: when it is to be stopped, of `time.monotonic`;
-    `abandoned`: nobody waits any more, so that it is stopped where it is.
+    `apply` is called with the connection. `stop_at`: when it is to be stopped, of `time.monotonic`; `abandoned`: nobody
+    waits any more, so that it is stopped where it is.
     """
 
     stop_at: float | None = None
@@ -41,6 +42,15 @@ class Request(pool.Request):
         self.sort = sort
         self.apply = apply
         self.size = size
+
+    @property
+    def stopped(self) -> bool:
+        """Whether nothing more is to be done for it."""
+        return self.abandoned or (self.stop_at is not None and time.monotonic() >= self.stop_at)
+
+    def timed_out(self) -> errors.QueryTimeout:
+        """Return what the caller of a request that was stopped is told."""
+        return errors.QueryTimeout("its time was up, and it was stopped", doing=self.doing, of=self.title)
 
     def failed(self, failure: BaseException) -> Error:
         """Return what the caller is told of a batch that met `failure` as a whole."""

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from asyncstore.dbi._request import Sort
 
-__all__ = ("first_word", "sort_of")
+__all__ = ("first_word", "leaves_traces", "sort_of")
 
 _FIRST = re.compile(r"(?:\s|;|\(|--[^\n]*(?:\n|\Z)|/\*.*?(?:\*/|\Z))*+(?P<word>[a-zA-Z]*)", re.DOTALL)
 _SORTS = {
@@ -28,3 +28,13 @@ def first_word(sql: str) -> str:
 def sort_of(sql: str) -> Sort:
     """Return how a statement may travel with others."""
     return _SORTS.get(first_word(sql), Sort.ALONE)
+
+
+# What outlives a plain statement: locks and settings that functions take, MySQL's variables, temporary tables.
+_TRACES = re.compile(r"advisory|set_config|get_lock|pg_temp|\btemp\b|temporary|@\w*+\s*+:?=|\binto\s++@", re.IGNORECASE)
+
+
+@lru_cache(1024)
+def leaves_traces(sql: str) -> bool:
+    """Return whether a statement may change the session for those after it. What a function does inside is not seen."""
+    return sort_of(sql) is Sort.ALONE or _TRACES.search(sql) is not None

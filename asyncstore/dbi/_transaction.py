@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from asyncstore.dbi import errors
 from asyncstore.dbi._request import Request, Sort
+from asyncstore.dbi._session import Apply, Options
 from asyncstore.pool import heeded
 
 if TYPE_CHECKING:
     from asyncstore.dbi._connection import Connection
 
 __all__ = ("Transaction",)
+
+ROLLBACK_TIMEOUT = 10.0  # seconds until a connection on which undoing does not end is given up; arbitrary
 
 
 class Transaction:
@@ -23,9 +25,10 @@ class Transaction:
     Entering and leaving may raise what `Connection.execute` raises. When the commit fails, all has been undone.
     """
 
-    def __init__(self, connection: Connection, mode: str) -> None:
+    def __init__(self, connection: Connection, options: Options, *, iteration: bool = False) -> None:
         self._connection = connection
-        self._mode = mode
+        self._options = options
+        self._iteration = iteration  # it is there for one result, and nothing else may be in it
         self._outer: Transaction | None = None
         self._entered = False
         self.owner: asyncio.Task[Any] | None = None
@@ -50,7 +53,7 @@ class Transaction:
             return self
         await connection.take_turn(self)
         try:
-            await connection.submit(self._request("begin", lambda _: connection.engine.begin(self._mode)))
+            await connection.submit(self._request("begin", connection.session.begin(self._options)))
         except BaseException:
             await self._finish("ROLLBACK")  # it may have begun all the same
             raise
@@ -68,13 +71,13 @@ class Transaction:
 
     async def _commit(self) -> None:
         try:
-            self.check_sound("commit")
+            self._check_running("commit")
         except errors.Error:
             await self._finish("ROLLBACK")
             raise
         await self._finish("COMMIT")
 
-    async def _finish(self, word: str) -> None:
+    async def _finish(self, word: Literal["COMMIT", "ROLLBACK"]) -> None:
         """End the transaction, whatever happens to the task: a cancel leaves that to go on in the background."""
         ending = asyncio.get_running_loop().create_task(self._end(word))
         try:
@@ -84,17 +87,30 @@ class Transaction:
             exc.maybe_applied = word == "COMMIT"  # type: ignore[attr-defined]  # the builtin class has no such field
             raise
 
-    async def _end(self, word: str) -> None:
+    async def _end(self, word: Literal["COMMIT", "ROLLBACK"]) -> None:
         connection = self._connection
-        engine = connection.engine
-        doing = word.lower()
+        session = connection.session
         try:
-            await connection.submit(self._request(doing, lambda _: engine.end(word)))
+            if word == "COMMIT":
+                await connection.submit(self._request("commit", session.end(word)))
+            else:
+                await self._roll_back()
         except errors.Locked:
-            await connection.submit(self._request("rollback", lambda _: engine.end("ROLLBACK")))
+            await self._roll_back()
             raise
         finally:
             connection.give_turn()
+
+    async def _roll_back(self) -> None:
+        connection = self._connection
+        session = connection.session
+        if session.broken:
+            return  # and with it the transaction
+        try:
+            async with asyncio.timeout(ROLLBACK_TIMEOUT):
+                await connection.submit(self._request("rollback", session.end("ROLLBACK")))
+        except TimeoutError:
+            session.abort()  # the database undoes what its connection leaves behind
 
     @property
     def _name(self) -> str:
@@ -103,30 +119,35 @@ class Transaction:
     async def _leave_savepoint(self, *, undo: bool) -> None:
         connection = self._connection
         connection.transaction_open = self._outer
-        if connection.engine.undone:
-            if undo:
-                return
-            self.check_sound("release")
+        if undo and (connection.session.ended or connection.session.broken):
+            return
+        self._check_running("release")
         if undo:
-            await self._ask("rollback", f"ROLLBACK TO {self._name}")
-        await self._ask("release", f"RELEASE {self._name}")
+            await self._ask("rollback", f"ROLLBACK TO SAVEPOINT {self._name}")
+        await self._ask("release", f"RELEASE SAVEPOINT {self._name}")
 
     async def _ask(self, doing: str, sql: str) -> None:
-        asked = asyncio.get_running_loop().create_task(
-            self._connection.submit(self._request(doing, lambda connection: connection.execute(sql)))
-        )
+        connection = self._connection
+        operation = connection.session.dialect.operations.execute
+        request = self._request(doing, lambda driver: operation(driver, sql, ()))
+        asked = asyncio.get_running_loop().create_task(connection.submit(request))
         try:
             await asyncio.shield(asked)
         except asyncio.CancelledError:
             asked.add_done_callback(heeded)
             raise
 
-    # Any: the driver's connection, and what the call returns, which is not used.
-    def _request(self, doing: str, apply: Callable[[Any], Any]) -> Request:
+    def _request(self, doing: str, apply: Apply) -> Request:
         return Request(self._connection.usage, self._connection.title, doing, Sort.ALONE, apply)
 
     def check_sound(self, doing: str) -> None:
-        """Raise when the database has undone the transaction by itself."""
-        if self._connection.engine.undone:
-            detail = "an error before made the database undo the whole transaction"
-            raise errors.OperationalError(detail, doing=doing, of=self._connection.title)
+        """Raise when the transaction has ended by itself, or is there for an iteration alone."""
+        self._check_running(doing)
+        if self._iteration and doing != "iterate":
+            detail = "an iteration holds the connection until its end; a pool, or a transaction around both, helps"
+            raise errors.Misuse(detail, doing=doing, of=self._connection.title)
+
+    def _check_running(self, doing: str) -> None:
+        ended = self._connection.session.ended
+        if ended:
+            raise errors.OperationalError(ended, doing=doing, of=self._connection.title)

@@ -1,39 +1,110 @@
-"""Database URLs: `sqlite:///relative.db`, `sqlite:////absolute.db`, `sqlite://` (in memory)."""
+"""Database URLs: which kind of database, where it is, and what its connection is told."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any, Protocol
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from asyncstore.dbi.sqlite._settings import MEMORY, Settings
+from asyncstore.dbi import errors
+from asyncstore.dbi._session import Dialect, Session
+from asyncstore.pool import Pool
 
-__all__ = ("settings_of",)
+__all__ = ("Database", "Location", "database_of")
 
+_PACKAGES = {
+    "sqlite": "asyncstore.dbi.sqlite",
+    "postgresql": "asyncstore.dbi.postgresql",
+    "postgres": "asyncstore.dbi.postgresql",
+    "mysql": "asyncstore.dbi.mysql",
+    "mariadb": "asyncstore.dbi.mysql",
+    "duckdb": "asyncstore.dbi.duckdb",
+}
 _BOOLEANS = {"1": True, "true": True, "on": True, "yes": True, "0": False, "false": False, "off": False, "no": False}
 
 
-# Any: options are checked by the settings that they become.
-def settings_of(url: str, options: dict[str, Any]) -> Settings:
-    """Return what `url` and the keyword `options`, which win over its query, say. Raises ValueError and TypeError."""
-    if not isinstance(url, str):
-        raise TypeError(f"a database URL is a str, not {type(url).__name__}")
-    parts = urlsplit(url)
-    if parts.scheme != "sqlite":
-        raise ValueError(f"the URL of a database begins with sqlite://, not with {parts.scheme!r}")
-    if parts.netloc:
-        raise ValueError(f"a SQLite database is a file, after three slashes or four, not on the host {parts.netloc!r}")
-    path = unquote(parts.path)[1:]
-    given: dict[str, Any] = {}
-    for name, value in parse_qsl(parts.query, keep_blank_values=True):
-        if name == "foreign_keys":
-            given[name] = _BOOLEANS.get(value.lower(), value)
-        elif name == "cached_statements":
-            given[name] = int(value) if value.isdecimal() else value
-        else:
-            given[name] = value
-    given.update(options)
-    known = set(Settings.__dataclass_fields__) - {"path"}
-    for name in given:
-        if name not in known:
-            raise TypeError(f"a SQLite database has no option {name!r}, but {', '.join(sorted(known))}")
-    return Settings(path=path or MEMORY, **given)
+class Database(Protocol):
+    """What can be connected to, any number of times."""
+
+    title: str  # without the password
+    dialect: Dialect
+
+    async def connect(self, *, lock_timeout: float, workers: Pool | None) -> Session:
+        """Open a connection. Raises `OperationalError` and its like. A cancel leaves none open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """The parts of a database's URL (RFC 3986), decoded."""
+
+    kind: str
+    driver: str = ""  # what follows a plus sign in the scheme: which of several drivers
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    host: str = ""
+    port: int | None = None
+    path: str = ""  # without the slash that separates it
+    options: dict[str, Any] = field(default_factory=dict)  # of the query; text, but for numbers and truth values
+
+    @classmethod
+    def of(cls, url: str) -> Location:
+        """Take `url` apart. Raises ValueError and TypeError; a message never holds the password."""
+        if not isinstance(url, str):
+            raise TypeError(f"a database URL is a str, not {type(url).__name__}")
+        parts = urlsplit(url)
+        kind, _, driver = parts.scheme.partition("+")
+        if kind not in _PACKAGES:
+            known = ", ".join(f"{name}://" for name in _PACKAGES)
+            raise ValueError(f"the URL of a database begins with one of {known}, not with {parts.scheme!r}")
+        try:
+            port = parts.port
+        except ValueError:
+            raise ValueError(f"the port in the URL of a {kind} database is a number from 0 to 65535") from None
+        return cls(
+            kind=kind,
+            driver=driver,
+            user=None if parts.username is None else unquote(parts.username),
+            password=None if parts.password is None else unquote(parts.password),
+            host=unquote(parts.hostname or ""),
+            port=port,
+            path=unquote(parts.path)[1:],
+            options=dict(parse_qsl(parts.query, keep_blank_values=True)),
+        )
+
+    def converted(self, numbers: frozenset[str] | set[str], booleans: frozenset[str] | set[str]) -> dict[str, Any]:
+        """Return the options with those that are `numbers` and `booleans` as such, where their text says so."""
+        found = dict(self.options)
+        for name, text in self.options.items():
+            if name in booleans:
+                found[name] = _BOOLEANS.get(text.lower(), text)
+            elif name in numbers:
+                found[name] = _number(text)
+        return found
+
+
+def _number(text: str) -> Any:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+# Any: options are checked by the database that they are for.
+def database_of(url: str, options: dict[str, Any]) -> Database:
+    """Return what `url` and the keyword `options`, which win over its query, say. Raises ValueError and TypeError.
+
+    Raises `NotSupportedError` when the driver's package is not installed.
+    """
+    location = Location.of(url)
+    try:
+        package = import_module(_PACKAGES[location.kind])
+        database: Database = package.database(location, options)
+    except ModuleNotFoundError as exc:
+        if exc.name is None or exc.name.split(".")[0] == "asyncstore":
+            raise
+        detail = f"it needs {exc.name}, which is not installed: pip install 'asyncstore[{location.kind}]'"
+        raise errors.NotSupportedError(detail, doing="connect", of=f"{location.kind} database") from exc
+    return database

@@ -53,14 +53,14 @@ async def test_what_was_acknowledged_is_committed(db, path):
 
 
 async def test_concurrent_inserts_share_a_commit_and_fail_alone(db):
-    before = db.engine.commits
+    before = db.session.engine.commits
     outcomes = await insert(db, *("a", "b", "a", "c", "b"))
     assert [type(outcome) for outcome in outcomes] == [
         dbi.Result, dbi.Result, dbi.errors.IntegrityError, dbi.Result, dbi.errors.IntegrityError,
     ]  # fmt: skip
     assert outcomes[2] is not outcomes[4]
     assert await values(db) == ["a", "b", "c"]
-    assert db.engine.commits == before + 1
+    assert db.session.engine.commits == before + 1
 
 
 async def test_a_statement_that_undoes_the_common_transaction_costs_nobody_else_theirs(db):

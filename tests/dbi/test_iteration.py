@@ -41,7 +41,7 @@ async def test_who_stops_early_leaves_nothing_open(db, url):
         async for row in rows:
             if row["n"] == 40:
                 break
-    assert db.engine.streams == 0
+    assert db.session.engine.streams == 0
     assert [row async for row in rows] == []
     await db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
@@ -62,7 +62,7 @@ async def test_it_ends_also_while_another_task_has_a_transaction_open(db):
         await rows.aclose()
     done.set()
     await holding
-    assert db.engine.streams == 0
+    assert db.session.engine.streams == 0
 
 
 async def test_others_go_on_meanwhile(db):
@@ -93,7 +93,7 @@ async def test_errors_come_out_of_the_iteration(db):
     with pytest.raises(dbi.errors.QueryTimeout):
         async for _ in db.iterate("SELECT max(n) FROM (" + COUNT + ")", (1_000_000_000,), timeout=0.05):
             pass
-    assert db.engine.streams == 0
+    assert db.session.engine.streams == 0
 
 
 async def test_two_tasks_cannot_share_one(db):
@@ -110,7 +110,7 @@ async def test_a_cancelled_batch_ends_it_and_gives_the_result_up(db):
     reading.cancel()
     await asyncio.wait([reading])
     await rows.aclose()
-    assert db.engine.streams == 0
+    assert db.session.engine.streams == 0
     assert await db.fetch_value("SELECT 1") == 1
 
 
@@ -121,7 +121,7 @@ async def test_dropped_before_its_end_it_warns(db):
         del rows
         gc.collect()
     async with asyncio.timeout(30):
-        while db.engine.streams:
+        while db.session.engine.streams:
             await asyncio.sleep(0.001)
 
 

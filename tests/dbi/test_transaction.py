@@ -147,7 +147,7 @@ async def test_a_writer_of_another_connection_is_waited_for(db, url):
 async def test_a_read_that_grew_old_cannot_become_a_write(db, url):
     async with dbi.connect(url) as other:
         with pytest.raises(dbi.errors.SerializationFailure):
-            async with db.transaction("deferred"):
+            async with db.transaction(mode="deferred"):
                 await values(db)
                 await put(other, "newer")
                 await put(db, "based on what is old")
@@ -162,7 +162,7 @@ async def test_a_transaction_is_entered_once(db):
         async with transaction:
             pass
     with pytest.raises(ValueError, match="mode is"):
-        db.transaction("sometimes")
+        db.transaction(mode="sometimes")
 
 
 async def test_closing_in_the_middle_undoes(db, url):

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from asyncstore.dbi._url import settings_of
+from asyncstore.dbi._url import database_of
+
+
+def settings_of(url, options):
+    return database_of(url, options).settings
 
 
 @pytest.mark.parametrize(
@@ -32,7 +36,7 @@ def test_options_stand_in_the_query_and_those_given_win():
 @pytest.mark.parametrize(
     ("url", "options", "message"),
     [
-        ("oracle://host/db", {}, "begins with sqlite://, not with 'oracle'"),
+        ("oracle://host/db", {}, "begins with one of sqlite://, .*, not with 'oracle'"),
         ("notes.db", {}, "not with ''"),
         ("sqlite://notes.db", {}, "not on the host 'notes.db'"),
         ("sqlite:///a.db?synchronous=maybe", {}, "synchronous is one of 'off', 'normal', 'full', 'extra', not 'maybe'"),

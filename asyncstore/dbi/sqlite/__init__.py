@@ -2,4 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ()
+from asyncstore.dbi.sqlite._database import database as database
+
+__all__ = ("database",)

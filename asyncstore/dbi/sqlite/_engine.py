@@ -16,11 +16,13 @@ Nothing waits for a lock in here: what meets one comes back undone and is asked 
 from __future__ import annotations
 
 import sqlite3
-import time
+from typing import Literal
 
 from asyncstore.dbi import errors
 from asyncstore.dbi._request import Request, Sort
+from asyncstore.dbi._session import Options, Parameters
 from asyncstore.dbi.sqlite._errors import is_locked, primary, translate
+from asyncstore.dbi.sqlite._operations import Stream
 from asyncstore.dbi.sqlite._settings import Settings
 
 __all__ = ("Engine",)
@@ -32,12 +34,15 @@ GROUP = 2  # statements that change something, from which on a transaction of th
 class Engine:
     """Carries out batches of requests; called on worker threads, one batch at a time (it is given to a lane)."""
 
+    broken = False  # a file does not go away
+
     def __init__(self, settings: Settings) -> None:
         self.title = settings.title
         self.inside = False  # a transaction of the caller's is open
-        self.undone = False  # SQLite has undone that transaction by itself
+        self.ended = ""  # why SQLite has undone that transaction by itself
         self.commits = 0  # of groups
         self.streams = 0  # results that are being read: undoing a transaction would end them
+        self.read_only = False  # the caller's transaction, until its end
         self._current: Request | None = None
         try:
             self.connection = settings.connect()
@@ -48,17 +53,25 @@ class Engine:
     def _look(self) -> bool:
         """Tell SQLite whether to stop what it does; called by it every few thousand steps."""
         request = self._current
-        if request is None:
-            return False
-        return request.abandoned or (request.stop_at is not None and time.monotonic() >= request.stop_at)
+        return request is not None and request.stopped
 
-    def begin(self, mode: str) -> None:
+    def stop(self, request: Request) -> None:
+        """Nothing to do: `_look` sees that it was abandoned."""
+
+    def begin(self, options: Options) -> None:
         """Begin a transaction of the caller's."""
+        if options.read_only:
+            self.connection.execute("PRAGMA query_only=on")
+        self.read_only = options.read_only
+        mode = options.mode or ("deferred" if options.read_only else "immediate")
         self.connection.execute(f"BEGIN {mode}")
-        self.inside, self.undone = True, False
+        self.inside, self.ended = True, ""
 
-    def end(self, word: str) -> None:
-        """End it: `word` is COMMIT or ROLLBACK. It has ended even when this raises, unless somebody holds a lock."""
+    def end(self, word: Literal["COMMIT", "ROLLBACK"]) -> None:
+        """End it. It has ended even when this raises, unless somebody holds a lock."""
+        if self.read_only:
+            self.connection.execute("PRAGMA query_only=off")
+            self.read_only = False
         try:
             if self.connection.in_transaction:
                 self.connection.execute(word)
@@ -70,6 +83,10 @@ class Engine:
             self.inside = False
             raise
         self.inside = False
+
+    def stream(self, sql: str, parameters: Parameters) -> Stream:
+        """Return a result to be read in batches."""
+        return Stream(self, sql, parameters)
 
     def close(self) -> None:
         """Undo what was not committed and close. Idempotent."""
@@ -114,8 +131,8 @@ class Engine:
 
     def _one(self, request: Request) -> None:
         request.error, request.again = None, False
-        if _stopped(request):
-            request.error = self._stop(request)
+        if request.stopped:
+            request.error = request.timed_out()
             return
         self._current = request
         try:
@@ -130,19 +147,12 @@ class Engine:
         finally:
             self._current = None
         if self.inside and not self.connection.in_transaction:
-            self.undone = True
+            self.ended = "an error before made the database undo the whole transaction"
 
     def _refused(self, request: Request, exc: sqlite3.Error) -> None:
-        if primary(exc) == sqlite3.SQLITE_INTERRUPT and _stopped(request):
-            request.error = self._stop(request)
+        if primary(exc) == sqlite3.SQLITE_INTERRUPT and request.stopped:
+            request.error = request.timed_out()
             request.error.__cause__ = exc
             return
         request.again = is_locked(exc)
         request.error = translate(exc, doing=request.doing, of=request.title)
-
-    def _stop(self, request: Request) -> errors.Error:
-        return errors.QueryTimeout("its time was up, and it was stopped", doing=request.doing, of=request.title)
-
-
-def _stopped(request: Request) -> bool:
-    return request.abandoned or (request.stop_at is not None and time.monotonic() >= request.stop_at)

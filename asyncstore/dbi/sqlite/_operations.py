@@ -102,6 +102,11 @@ class Stream:
     cursor: sqlite3.Cursor | None = None
     row: type[Row] = Row
 
+    @property
+    def open(self) -> bool:
+        """Whether SQLite keeps something for it."""
+        return self.cursor is not None
+
     def fetch(self, connection: sqlite3.Connection, count: int) -> list[Row]:
         """Return the next `count` rows; fewer are the last."""
         if self.cursor is None:
