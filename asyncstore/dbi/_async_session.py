@@ -89,6 +89,10 @@ class AsyncSession:
     def broken(self) -> bool:
         return self._lost is not None or self.lost()
 
+    @property
+    def busy(self) -> bool:
+        return self._busy
+
     async def submit(self, request: Request) -> Any:  # Any: the operation's outcome
         request.usage.enter()
         try:

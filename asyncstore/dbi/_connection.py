@@ -89,6 +89,7 @@ class Connection:
         self.title = session.title
         self.lock_timeout = lock_timeout
         self.usage = Usage()  # requests under way
+        self.traces = False  # a statement may have changed the session for those after it
         self.transaction_open: Transaction | None = None  # of a task; the others wait for its end
         self._turns = Usage()  # how many transactions are open: none or one
         self._closing: asyncio.Future[None] | None = None
@@ -149,6 +150,7 @@ class Connection:
         """Carry out several statements separated by semicolons, each by itself; the first that fails ends it."""
         if not isinstance(text, str):
             raise TypeError(f"a script is a str, not {type(text).__name__}")
+        self.traces = True
         apply = partial(self._dialect.operations.execute_script, text=text)
         await self.ask("executescript", Sort.ALONE, apply, timeout)
 
@@ -160,9 +162,10 @@ class Connection:
         from asyncstore.dbi._iteration import Rows
 
         check_statement(sql, "iterate", self.title)
+        self.traces = self.traces or self._dialect.leaves_traces(sql)
         return Rows(self, *self._dialect.prepare(sql, parameters), timeout)
 
-    async def lend(self, stack: AsyncExitStack) -> Connection:
+    async def lend(self, stack: AsyncExitStack, sql: str) -> Connection:  # noqa: ARG002 - a pool asks what it is for
         """Give an iteration its connection; see `_iteration.Source`. For this package."""
         if self._dialect.stream_alone:
             outer = self.transaction_open
@@ -197,6 +200,7 @@ class Connection:
     ) -> tuple[Sort, Callable[[Any], Any]]:
         check_statement(sql, doing, self.title)
         text, values = self._dialect.prepare(sql, parameters)
+        self.traces = self.traces or self._dialect.leaves_traces(sql)
         return self._dialect.sort_of(sql), partial(operation, sql=text, parameters=values)
 
     # Asking
@@ -271,6 +275,12 @@ class Connection:
         except BaseException:
             self.give_turn()
             raise
+
+    async def quiet(self) -> None:
+        """Return when nothing is under way and no transaction is open. For this package."""
+        while self.usage.busy or self._turns.busy:
+            await self.usage.idle()
+            await self._turns.idle()
 
     def give_turn(self) -> None:
         """Let others go on: the open transaction has ended."""

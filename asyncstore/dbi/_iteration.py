@@ -30,8 +30,8 @@ class Source(Protocol):
 
     title: str
 
-    async def lend(self, stack: AsyncExitStack) -> Connection:
-        """Return a connection on which a result can be read; closing `stack` gives it back."""
+    async def lend(self, stack: AsyncExitStack, sql: str) -> Connection:
+        """Return a connection on which the result of `sql` can be read; closing `stack` gives it back."""
 
 
 class Rows:
@@ -77,7 +77,7 @@ class Rows:
         self._fetching = True
         try:
             if self._connection is None or self._stream is None:
-                self._connection = await self._source.lend(self._stack)
+                self._connection = await self._source.lend(self._stack, self._sql)
                 self._stream = self._connection.session.stream(self._sql, self._parameters)
             fetch = partial(self._stream.fetch, count=self._count)
             rows: list[Row] = await self._connection.ask("iterate", Sort.ALONE, fetch, self._timeout)

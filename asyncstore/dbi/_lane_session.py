@@ -81,6 +81,11 @@ class LaneSession(Generic[E]):
         """Whether a batch is on a worker: what is asked for now waits for its end."""
         return self._gatherer.busy
 
+    @property
+    def since(self) -> float:
+        """When the last batch was handed over, of the loop's clock."""
+        return self._gatherer.since
+
     def begin(self, options: Options) -> Apply:
         return lambda _: self.engine.begin(options)
 

@@ -117,6 +117,10 @@ class Session(Protocol):
     def broken(self) -> bool:
         """Whether the connection is lost: nothing can be done with it any more."""
 
+    @property
+    def busy(self) -> bool:
+        """Whether something is under way, if only what a cancelled statement has left."""
+
     def submit(self, request: Request) -> Awaitable[Any]:
         """Have `request` carried out in its turn and return its outcome. A cancel leaves the session sound."""
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from asyncstore.dbi import errors
-from asyncstore.dbi._session import Dialect, Session
+from asyncstore.dbi._session import Dialect, Options, Session
 from asyncstore.pool import Pool
 
-__all__ = ("Database", "Location", "database_of")
+if TYPE_CHECKING:
+    from asyncstore.dbi._connection import Connection
+
+__all__ = ("Database", "Lanes", "Location", "database_of")
 
 _PACKAGES = {
     "sqlite": "asyncstore.dbi.sqlite",
@@ -29,9 +32,34 @@ class Database(Protocol):
 
     title: str  # without the password
     dialect: Dialect
+    shared: bool  # statements of many tasks share connections in a pool: `lanes` opens them
+    remote: bool  # there is a network, or another process, in between: connections get lost
 
     async def connect(self, *, lock_timeout: float, workers: Pool | None) -> Session:
         """Open a connection. Raises `OperationalError` and its like. A cancel leaves none open."""
+
+    async def lanes(self, *, size: int, lock_timeout: float, workers: Pool | None) -> Lanes:
+        """Open what the tasks of a pool share, up to `size` connections. Where `shared`."""
+
+
+class Lanes(Protocol):
+    """Connections that statements of many tasks share."""
+
+    @property
+    def size(self) -> int:
+        """How many connections are open."""
+
+    def for_statement(self, sql: str) -> Connection:
+        """Return the connection that a statement by itself is for."""
+
+    def for_transaction(self, options: Options) -> Connection:
+        """Return the connection on which a transaction is begun."""
+
+    async def aclose(self) -> None:
+        """Close them all; what is under way has its end first."""
+
+    def abort(self) -> None:
+        """Close them at once."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from asyncstore import errors as root
 
 __all__ = (
     "Closed", "ConnectionLost", "DataError", "DatabaseError", "Deadlock", "Error", "IntegrityError", "InterfaceError",
-    "InternalError", "Locked", "Misuse", "NotSupportedError", "OperationalError", "ProgrammingError", "QueryTimeout",
-    "SerializationFailure", "Warning",
+    "InternalError", "Locked", "Misuse", "NotSupportedError", "OperationalError", "PoolFull", "PoolTimeout",
+    "ProgrammingError", "QueryTimeout", "SerializationFailure", "Warning",
 )  # fmt: skip
 
 
@@ -92,6 +92,14 @@ class QueryTimeout(OperationalError, TimeoutError):
 
 class Locked(OperationalError, root.Busy):
     """Somebody else held a lock for longer than `lock_timeout`."""
+
+
+class PoolTimeout(OperationalError, TimeoutError, root.Busy):
+    """All connections of the pool were in use for the whole of `acquire_timeout`."""
+
+
+class PoolFull(OperationalError, root.Busy):
+    """So many wait for a connection already that another is refused."""
 
 
 class Deadlock(OperationalError):

@@ -36,16 +36,17 @@ class Engine:
 
     broken = False  # a file does not go away
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, read_only: bool = False) -> None:
         self.title = settings.title
         self.inside = False  # a transaction of the caller's is open
         self.ended = ""  # why SQLite has undone that transaction by itself
         self.commits = 0  # of groups
         self.streams = 0  # results that are being read: undoing a transaction would end them
-        self.read_only = False  # the caller's transaction, until its end
+        self.reader = read_only
+        self.read_only = False  # the caller's transaction is, until its end
         self._current: Request | None = None
         try:
-            self.connection = settings.connect()
+            self.connection = settings.connect(read_only=read_only)
         except sqlite3.Error as exc:
             raise translate(exc, doing="open", of=settings.title) from exc
         self.connection.set_progress_handler(self._look, STEPS)
@@ -60,9 +61,9 @@ class Engine:
 
     def begin(self, options: Options) -> None:
         """Begin a transaction of the caller's."""
-        if options.read_only:
+        if options.read_only and not self.reader:
             self.connection.execute("PRAGMA query_only=on")
-        self.read_only = options.read_only
+            self.read_only = True
         mode = options.mode or ("deferred" if options.read_only else "immediate")
         self.connection.execute(f"BEGIN {mode}")
         self.inside, self.ended = True, ""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Literal, get_args
 from urllib.parse import quote
+from uuid import uuid4
 
 __all__ = ("JournalMode", "Settings", "Synchronous")
 
@@ -28,6 +29,7 @@ class Settings:
     synchronous: Synchronous = "full"
     foreign_keys: bool = True
     cached_statements: int = CACHED_STATEMENTS
+    name: str = ""  # of a database in memory that several connections share
 
     def __post_init__(self) -> None:
         for name, allowed in (("mode", Mode), ("journal_mode", JournalMode), ("synchronous", Synchronous)):
@@ -45,27 +47,48 @@ class Settings:
         return self.path == MEMORY
 
     @property
+    def readers_help(self) -> bool:
+        """Whether connections that read get on beside one that writes."""
+        return not self.in_memory and (self.journal_mode == "wal" or self.mode == "ro")
+
+    def shared(self) -> Settings:
+        """Return how one database in memory is opened by several connections, for as long as one of them is open."""
+        return replace(self, name=f"asyncstore-{uuid4()}")
+
+    @property
     def title(self) -> str:
         """What messages call it."""
         return "a SQLite database in memory" if self.in_memory else f"SQLite database {self.path!r}"
 
-    def connect(self) -> sqlite3.Connection:
-        """Open it. Blocks. Raises sqlite3.Error."""
-        uri = MEMORY if self.in_memory else f"file:{quote(PurePath(self.path).as_posix())}?mode={self.mode}"
+    @property
+    def _uri(self) -> str:
+        if not self.in_memory:
+            return f"file:{quote(PurePath(self.path).as_posix())}?mode={self.mode}"
+        if not self.name:
+            return "file::memory:"
+        # In a shared cache, readers and writers would lock each other's tables; but memdb came only with SQLite 3.36.
+        if sqlite3.sqlite_version_info >= (3, 36):
+            return f"file:/{self.name}?vfs=memdb"
+        return f"file:{self.name}?mode=memory&cache=shared"
+
+    def connect(self, *, read_only: bool = False) -> sqlite3.Connection:
+        """Open it. Blocks. Raises sqlite3.Error. With `read_only` it may be written to by other connections alone."""
         # One worker at a time is inside, which is what SQLite's serialized mode asks for and sqlite3 cannot know.
         connection = sqlite3.connect(
-            uri,
+            self._uri,
             timeout=0,  # whoever meets a lock asks again from the loop
             isolation_level=None,
             check_same_thread=False,
             cached_statements=self.cached_statements,
-            uri=not self.in_memory,
+            uri=True,
         )
         try:
             if self.mode != "ro":
                 connection.execute(f"PRAGMA journal_mode={self.journal_mode}")
             connection.execute(f"PRAGMA synchronous={self.synchronous}")
             connection.execute(f"PRAGMA foreign_keys={'on' if self.foreign_keys else 'off'}")
+            if read_only:
+                connection.execute("PRAGMA query_only=on")
             connection.execute("SELECT 1 FROM sqlite_master LIMIT 1")  # of a file that is no database this tells now
         except BaseException:
             connection.close()
