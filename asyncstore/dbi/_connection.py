@@ -17,7 +17,7 @@ from asyncstore.dbi._request import Request, Sort
 from asyncstore.dbi._rows import Result, Row
 from asyncstore.dbi._session import Dialect, Isolation, Mode, Options, Parameters, Session
 from asyncstore.dbi._sql import first_word
-from asyncstore.dbi._url import database_of
+from asyncstore.dbi._url import Database, database_of
 from asyncstore.pool import Pool, Usage
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ CONTROL = frozenset({"BEGIN", "COMMIT", "END", "ROLLBACK", "SAVEPOINT", "RELEASE
 
 
 def connect(
-    url: str,
+    url: str | Database,
     *,
     lock_timeout: float = 5.0,
     pool: Pool | None = None,
@@ -141,6 +141,7 @@ class Connection:
     async def executemany(self, sql: str, sets: Iterable[Parameters], *, timeout: float | None = None) -> Result:
         """Carry a statement out once for each set of parameters, all of them or none; see `execute`."""
         check_statement(sql, "executemany", self.title)
+        self.traces = self.traces or self._dialect.leaves_traces(sql)
         text, all_sets = self._dialect.prepare_many(sql, sets)
         apply = partial(self._dialect.operations.execute_many, sql=text, sets=all_sets)
         found: Result = await self.ask("executemany", Sort.ALONE, apply, timeout, size=64 * len(all_sets))

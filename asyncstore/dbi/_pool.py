@@ -71,7 +71,7 @@ class Pool:
 
     def __init__(
         self,
-        url: str,
+        url: str | Database,
         *,
         min_size: int = 1,
         max_size: int = 10,
@@ -155,9 +155,14 @@ class Pool:
         await asyncio.shield(self._closing)
 
     async def _close(self, keeper: Keeper, timeout: float) -> None:
+        until = asyncio.get_running_loop().time() + timeout
         await keeper.aclose(timeout)
         if self._lanes is not None:
-            await self._lanes.aclose()
+            try:
+                async with asyncio.timeout_at(until):
+                    await self._lanes.aclose()
+            except TimeoutError:
+                self._lanes.abort()
 
     def __del__(self) -> None:
         keeper = getattr(self, "_opened", None)
@@ -226,7 +231,7 @@ class Pool:
         connection = self._bound.get(asyncio.current_task()) if self._bound else None  # type: ignore[arg-type]  # a task
         if connection is None and self._lanes is not None:
             keeper.check_open(method)
-            connection = self._lanes.for_statement(sql)
+            connection = self._lanes.for_statement(sql) or await self._lanes.another()
         if connection is not None:
             return await getattr(connection, method)(*arguments, timeout=timeout)
         slot = keeper.take_nowait()
@@ -264,7 +269,7 @@ class Pool:
         bound = self._bound.get(task) if task is not None else None
         if bound is None and self._lanes is not None:
             self._keeper.check_open("iterate")
-            bound = self._lanes.for_statement(sql)
+            bound = self._lanes.for_statement(sql) or await self._lanes.another()
         if bound is None:
             bound = await stack.enter_async_context(self.acquire())
         return await bound.lend(stack, sql)

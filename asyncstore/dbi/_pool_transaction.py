@@ -59,7 +59,7 @@ class PoolTransaction:
     async def _connection(self) -> Connection:
         if self._lanes is not None:
             self._keeper.check_open("begin")
-            return self._lanes.for_transaction(self._options)
+            return self._lanes.for_transaction(self._options) or await self._lanes.another()
         self._slot = self._keeper.take_nowait() or await self._keeper.take()
         self._slot.where = self._where
         return self._slot.connection

@@ -12,9 +12,9 @@ __all__ = ("first_word", "leaves_traces", "sort_of")
 _FIRST = re.compile(r"(?:\s|;|\(|--[^\n]*(?:\n|\Z)|/\*.*?(?:\*/|\Z))*+(?P<word>[a-zA-Z]*)", re.DOTALL)
 _SORTS = {
     **dict.fromkeys(("SELECT", "VALUES", "EXPLAIN"), Sort.READ),
-    # WITH may introduce either; taken for one that writes it is right in both cases.
-    **dict.fromkeys(("INSERT", "UPDATE", "DELETE", "REPLACE", "WITH", "MERGE"), Sort.WRITE),
+    **dict.fromkeys(("INSERT", "UPDATE", "DELETE", "REPLACE", "MERGE"), Sort.WRITE),
 }
+_WRITES = re.compile(r"\b(?:INSERT|UPDATE|DELETE|REPLACE|MERGE)\b", re.IGNORECASE)
 
 
 @lru_cache(1024)
@@ -27,7 +27,12 @@ def first_word(sql: str) -> str:
 @lru_cache(1024)
 def sort_of(sql: str) -> Sort:
     """Return how a statement may travel with others."""
-    return _SORTS.get(first_word(sql), Sort.ALONE)
+    word = first_word(sql)
+    if word == "WITH":
+        # It may introduce either. One that has such a word only in a string is taken for what it is not, which is
+        # right too: what reads may travel with what writes.
+        return Sort.WRITE if _WRITES.search(sql) else Sort.READ
+    return _SORTS.get(word, Sort.ALONE)
 
 
 # What outlives a plain statement: locks and settings that functions take, MySQL's variables, temporary tables.

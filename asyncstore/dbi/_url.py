@@ -49,11 +49,14 @@ class Lanes(Protocol):
     def size(self) -> int:
         """How many connections are open."""
 
-    def for_statement(self, sql: str) -> Connection:
-        """Return the connection that a statement by itself is for."""
+    def for_statement(self, sql: str) -> Connection | None:
+        """Return the connection that a statement by itself is for; None: all are at work, and `another` opens one."""
 
-    def for_transaction(self, options: Options) -> Connection:
-        """Return the connection on which a transaction is begun."""
+    def for_transaction(self, options: Options) -> Connection | None:
+        """Return the connection on which a transaction is begun; None: as before."""
+
+    async def another(self) -> Connection:
+        """Open one more connection that reads, or wait for the one that is being opened."""
 
     async def aclose(self) -> None:
         """Close them all; what is under way has its end first."""
@@ -76,7 +79,7 @@ class Location:
     options: dict[str, Any] = field(default_factory=dict)  # of the query; text, but for numbers and truth values
 
     @classmethod
-    def of(cls, url: str) -> Location:
+    def of(cls, url: object) -> Location:
         """Take `url` apart. Raises ValueError and TypeError; a message never holds the password."""
         if not isinstance(url, str):
             raise TypeError(f"a database URL is a str, not {type(url).__name__}")
@@ -121,11 +124,15 @@ def _number(text: str) -> Any:
 
 
 # Any: options are checked by the database that they are for.
-def database_of(url: str, options: dict[str, Any]) -> Database:
-    """Return what `url` and the keyword `options`, which win over its query, say. Raises ValueError and TypeError.
+def database_of(url: str | Database, options: dict[str, Any]) -> Database:
+    """Return what `url` and the keyword `options`, which win over its query, say; or the database that it is already.
 
-    Raises `NotSupportedError` when the driver's package is not installed.
+    Raises ValueError and TypeError for what cannot be, `NotSupportedError` when the driver's package is not installed.
     """
+    if not isinstance(url, str) and hasattr(url, "dialect"):
+        if options:
+            raise TypeError(f"a database that is made already takes no options such as {next(iter(options))!r}")
+        return url
     location = Location.of(url)
     try:
         package = import_module(_PACKAGES[location.kind])

@@ -65,29 +65,35 @@ class SQLiteLanes:
     def size(self) -> int:
         return len(self._readers) + (self._writer is not None)
 
-    def for_statement(self, sql: str) -> Connection:
+    def for_statement(self, sql: str) -> Connection | None:
         if self._readers and sort_of(sql) is Sort.READ:
             return self._reader()
         return self._written()
 
-    def for_transaction(self, options: Options) -> Connection:
+    def for_transaction(self, options: Options) -> Connection | None:
         return self._reader() if options.read_only and self._readers else self._written()
 
     def _written(self) -> Connection:
         assert self._writer is not None, "opened before anything is asked for"
         return self._writer
 
-    def _reader(self) -> Connection:
-        """Return one that is free, or will be in a moment; else the one that is asked for least, and open another."""
+    def _reader(self) -> Connection | None:
+        """Return one that is free, or will be in a moment; else None, or when there may be no more the least asked."""
         since = self._loop.time() - SHORT
         free = [reader for reader in self._readers if reader.connection.transaction_open is None]
         for reader in free:
             if not reader.session.busy or reader.session.since > since:
                 return reader.connection
-        if len(self._readers) < self._most and (self._growing is None or self._growing.done()):
+        if len(self._readers) < self._most:
+            return None
+        return min((reader.connection for reader in free or self._readers), key=lambda reader: reader.usage.busy)
+
+    async def another(self) -> Connection:
+        if self._growing is None or self._growing.done():
             self._growing = self._loop.create_task(self._grow())
             self._growing.add_done_callback(heeded)
-        return min((reader.connection for reader in free or self._readers), key=lambda reader: reader.usage.busy)
+        await asyncio.shield(self._growing)
+        return self._readers[-1].connection
 
     async def aclose(self) -> None:
         if self._growing is not None:
