@@ -68,6 +68,11 @@ has_libdb() { [ -e /usr/include/db.h ] || [ -n "${BERKELEYDB_DIR:-}" ]; }
 
 has_compiler() { command -v cc >/dev/null && [ -e /usr/include/stdlib.h ]; }
 
+has_postgresql() { # Debian keeps its programs off PATH
+    command -v postgres >/dev/null || set -- /usr/lib/postgresql/*/bin/postgres
+    [ $# = 0 ] || [ -x "$1" ]
+}
+
 missing_packages() { # Debian's names of what is not there
     version=$("$python" -I -c 'import sys; print("%d.%d" % sys.version_info[:2])')
     has_ensurepip "$python" || echo "python$version-venv"
@@ -78,6 +83,8 @@ missing_packages() { # Debian's names of what is not there
         command -v curl >/dev/null || echo curl
         command -v db5.3_dump >/dev/null || echo db5.3-util
         [ -x /usr/bin/memcached ] || command -v memcached >/dev/null || echo memcached
+        [ -x /usr/sbin/mariadbd ] || command -v mariadbd >/dev/null || echo mariadb-server
+        has_postgresql || echo postgresql
     fi
 }
 

@@ -34,11 +34,12 @@ if TYPE_CHECKING:  # the same names for type checkers, which do not follow __get
     )
     from asyncstore.testing._faults import FaultCounter as FaultCounter, fail_nth as fail_nth, fault_loop as fault_loop
     from asyncstore.testing._leaks import leak_check as leak_check
-    from asyncstore.testing._servers import (
+    from asyncstore.testing._server_programs import (
+        MARIADB as MARIADB,
         MEMCACHED as MEMCACHED,
-        ServerProgram as ServerProgram,
-        TemporaryServer as TemporaryServer,
+        POSTGRESQL as POSTGRESQL,
     )
+    from asyncstore.testing._servers import ServerProgram as ServerProgram, TemporaryServer as TemporaryServer
     from asyncstore.testing.errors import (
         CancelHang as CancelHang,
         CancelSwallowed as CancelSwallowed,
@@ -61,7 +62,9 @@ __all__ = (
     "Fault",
     "FaultCounter",
     "Leaked",
+    "MARIADB",
     "MEMCACHED",
+    "POSTGRESQL",
     "Reset",
     "ServerFailed",
     "ServerProgram",
@@ -87,7 +90,8 @@ _HOMES = {
     "_disk": ("file_size_limit", "full_disk", "small_tmpfs"),
     "_faults": ("FaultCounter", "fail_nth", "fault_loop"),
     "_leaks": ("leak_check",),
-    "_servers": ("MEMCACHED", "ServerProgram", "TemporaryServer"),
+    "_server_programs": ("MARIADB", "MEMCACHED", "POSTGRESQL"),
+    "_servers": ("ServerProgram", "TemporaryServer"),
     "errors": ("CancelHang", "CancelSwallowed", "Leaked", "ServerFailed", "Unavailable"),
 }
 

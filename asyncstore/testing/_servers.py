@@ -7,6 +7,7 @@ mostly shared by a whole test session and started outside any loop; on a loop, c
 from __future__ import annotations
 
 import os
+import pwd
 import secrets
 import shutil
 import signal
@@ -17,6 +18,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from glob import glob
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -40,27 +42,42 @@ class ServerProgram:
 
     ``command(path, port, folder)`` returns the whole command line, for the program found at `path`, listening on
     `port` of 127.0.0.1 and keeping all its files below `folder`. It may prepare the folder.
+
+    `folders` is a pattern of places where the program is that are not on PATH. ``ready(path, port)`` tells whether it
+    would answer, where it accepts connections before that. `stop` is the signal that ends it in order. For one that
+    refuses to run as root, `users` are those that root runs it as, the first that exists. `url` is where it is to be
+    found, with ``{host}`` and ``{port}``.
     """
 
     program: str
     package: str
     command: Callable[[str, int, Path], Sequence[str]]
+    folders: str = ""
+    ready: Callable[[str, int], bool] | None = None
+    stop: signal.Signals = signal.SIGTERM
+    users: tuple[str, ...] = ()
+    url: str = ""
 
     def find(self) -> str:
         """Return the path of the program; `Unavailable`, with what to install, when it is not there."""
-        path = os.pathsep.join((os.environ.get("PATH", os.defpath), *_SYSTEM_FOLDERS))
+        more = sorted(glob(self.folders), reverse=True) if self.folders else []
+        path = os.pathsep.join((os.environ.get("PATH", os.defpath), *_SYSTEM_FOLDERS, *more))
         found = shutil.which(self.program, path=path)
         if found is None:
             raise Unavailable(f"{self.program} is not installed; install the package {self.package}")
         return found
 
 
-def _memcached(path: str, port: int, folder: Path) -> list[str]:
-    command = [path, "-l", HOST, "-p", str(port), "-U", "0", "-m", "64", "-t", "2", "-P", str(folder / "pid")]
-    return [*command, "-u", "root"] if os.geteuid() == 0 else command  # it refuses to run as root unless told to
-
-
-MEMCACHED = ServerProgram("memcached", "memcached", _memcached)
+def named_user(*names: str) -> tuple[int | None, int | None]:
+    """Return the ids of the first user of these that there is, and of its group; None for both unless we are root."""
+    if os.geteuid() == 0:
+        for name in names:
+            try:
+                entry = pwd.getpwnam(name)
+            except KeyError:
+                continue
+            return entry.pw_uid, entry.pw_gid
+    return None, None
 
 
 class TemporaryServer:
@@ -96,6 +113,11 @@ class TemporaryServer:
         return Path(self._folder.name)
 
     @property
+    def url(self) -> str:
+        """Where it is to be found, user and password included; "" for one that has no URL."""
+        return self._program.url.format(host=self.host, port=self.port)
+
+    @property
     def pid(self) -> int:
         """Its process id; `RuntimeError` when it is not running."""
         return self._running().pid
@@ -127,14 +149,14 @@ class TemporaryServer:
             raise
 
     def stop(self) -> None:
-        """End it, by SIGTERM and after a while by SIGKILL, and remove its folder; further calls do nothing."""
+        """End it, by its signal and after a while by SIGKILL, and remove its folder; further calls do nothing."""
         try:
-            self._end(signal.SIGTERM)
+            self._end(self._program.stop)
         finally:
             self._clean_up()
 
     def kill(self) -> None:
-        """End it by SIGKILL, as a crash would; its folder stays, for `restart`."""
+        """End it and its children by SIGKILL, as a crash would; its folder stays, for `restart`."""
         self._end(signal.SIGKILL)
 
     def restart(self) -> None:
@@ -142,7 +164,7 @@ class TemporaryServer:
 
         Raises what `start` does; somebody else may have taken the port meanwhile.
         """
-        self._end(signal.SIGTERM)
+        self._end(self._program.stop)
         if self._folder is None:
             raise RuntimeError(f"{self!r} was not started yet, or was stopped")
         self._launch(self._program.find())
@@ -187,6 +209,7 @@ class TemporaryServer:
         if self._log is None:
             self._log = open(self.folder / "output.log", "ab", buffering=0)
         command = [*self._program.command(path, self.port, self.folder), *self._arguments]
+        user, group = named_user(*self._program.users)
         # a session of its own: Ctrl-C in the terminal is for the tests, which then stop the server in order
         self._process = subprocess.Popen(
             command,
@@ -195,18 +218,21 @@ class TemporaryServer:
             stderr=subprocess.STDOUT,
             cwd=self.folder,
             start_new_session=True,
+            user=user,
+            group=group,
         )
         try:
-            self._wait_until_it_accepts(command)
+            self._wait_until_it_accepts(command, path)
         except BaseException:
             self._end(signal.SIGKILL)
             raise
 
-    def _wait_until_it_accepts(self, command: Sequence[str]) -> None:
+    def _wait_until_it_accepts(self, command: Sequence[str], path: str) -> None:
         deadline = time.monotonic() + self._timeout
         process = self._running()
+        ready = self._program.ready
         while True:
-            accepted = _accepts(self.port)
+            accepted = _accepts(self.port) and (ready is None or ready(path, self.port))
             # asked after the connect: whoever accepted may have taken the port just before ours could
             if process.poll() is not None:
                 raise self._failure(command, f"ended with status {process.returncode}")
@@ -224,11 +250,14 @@ class TemporaryServer:
         process, self._process = self._process, None
         if process is None:
             return
+        if with_signal is signal.SIGKILL:
+            _kill_children(process.pid)
         process.send_signal(with_signal)
         process.send_signal(signal.SIGCONT)  # a paused one would not see SIGTERM
         try:
             process.wait(STOP_TIMEOUT)
         except subprocess.TimeoutExpired:
+            _kill_children(process.pid)
             process.kill()
             process.wait()
 
@@ -239,6 +268,19 @@ class TemporaryServer:
         folder, self._folder = self._folder, None
         if folder is not None:
             folder.cleanup()
+
+
+def _kill_children(pid: int) -> None:
+    """End the children of a process: those of PostgreSQL are sessions of their own, and outlive it for a while."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return  # not Linux, or it has ended
+    for child in children:
+        try:
+            os.kill(int(child), signal.SIGKILL)
+        except ProcessLookupError:
+            continue
 
 
 def _free_port() -> int:

@@ -13,9 +13,18 @@ from pathlib import Path
 
 import pytest
 
-from asyncstore.testing import MEMCACHED, ServerFailed, ServerProgram, TemporaryServer, Unavailable, leak_check
+from asyncstore.testing import (
+    MARIADB,
+    MEMCACHED,
+    POSTGRESQL,
+    ServerFailed,
+    ServerProgram,
+    TemporaryServer,
+    Unavailable,
+    leak_check,
+)
 from asyncstore.testing._servers import _accepts, _first_ephemeral_port, _free_port
-from tests.services import require
+from tests.services import require, require_server
 
 ECHO = """
 import os, socketserver, sys
@@ -61,6 +70,56 @@ def test_memcached_speaks_its_protocol():
     require(MEMCACHED.program, MEMCACHED.package)
     with TemporaryServer(MEMCACHED, arguments=["-c", "100"]) as server:
         assert ask(server.port, b"version\r\n").startswith(b"VERSION ")
+
+
+def count_in_postgresql(server):
+    """Insert a row, and return how many there are."""
+    import psycopg
+
+    with psycopg.connect(server.url) as connection:
+        connection.execute("CREATE TABLE IF NOT EXISTS t (a int)")
+        connection.execute("INSERT INTO t VALUES (1)")
+        return connection.execute("SELECT count(*) FROM t").fetchone()[0]
+
+
+def count_in_mariadb(server):
+    """As above."""
+    import pymysql
+
+    connection = pymysql.connect(
+        host=server.host, port=server.port, user="tester", password="open sesame", database="test"
+    )
+    try:
+        cursor = connection.cursor()
+        cursor.execute("CREATE TABLE IF NOT EXISTS t (a int)")
+        cursor.execute("INSERT INTO t VALUES (1)")
+        connection.commit()
+        cursor.execute("SELECT count(*) FROM t")
+        return cursor.fetchone()[0]
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize(("program", "count"), [(POSTGRESQL, count_in_postgresql), (MARIADB, count_in_mariadb)])
+def test_a_database_server_answers_and_keeps_what_was_committed_when_it_is_killed(program, count):
+    require_server(program)
+    with leak_check(children=True):
+        with TemporaryServer(program) as server:
+            assert count(server) == 1
+            server.kill()
+            server.restart()
+            assert count(server) == 2
+            folder = server.folder
+        assert not folder.exists()
+
+
+def test_a_server_is_looked_for_where_its_package_puts_it(tmp_path):
+    (tmp_path / "15" / "bin").mkdir(parents=True)
+    program = tmp_path / "15" / "bin" / "a server of ours"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    there = ServerProgram(program.name, "it", lambda *_: [], folders=f"{tmp_path}/*/bin")
+    assert there.find() == str(program)
 
 
 def test_a_killed_server_comes_back_on_the_same_port_with_its_files():
