@@ -115,6 +115,7 @@ class Rows:
         if self._connection is None:
             await self._stack.aclose()  # of a connection that was not had after all
             return
+        _disown(self._connection)
         ending = self._loop.create_task(_give_up(self._connection, self._stream, self._stack, error))
         self._connection = self._stream = None
         try:
@@ -134,10 +135,16 @@ class Rows:
             return
         text = f"rows of {connection.title} were dropped before their end"
         warnings.warn(text, ResourceWarning, source=self, stacklevel=2)
+        _disown(connection)
         if not self._loop.is_closed():
             ending = partial(_begin_to_give_up, self._loop, connection, stream, self._stack)
             with contextlib.suppress(RuntimeError):  # closed by another thread just now
                 self._loop.call_soon_threadsafe(ending)
+
+
+def _disown(connection: Connection) -> None:
+    if connection.transaction_open is not None:
+        connection.transaction_open.disown()
 
 
 async def _give_up(

@@ -79,6 +79,7 @@ class Transaction:
 
     async def _finish(self, word: Literal["COMMIT", "ROLLBACK"]) -> None:
         """End the transaction, whatever happens to the task: a cancel leaves that to go on in the background."""
+        self.owner = None  # when the task is cancelled here and goes on, it waits for the end as others do
         ending = asyncio.get_running_loop().create_task(self._end(word))
         try:
             await asyncio.shield(ending)
@@ -139,6 +140,11 @@ class Transaction:
 
     def _request(self, doing: str, apply: Apply) -> Request:
         return Request(self._connection.usage, self._connection.title, doing, Sort.ALONE, apply)
+
+    def disown(self) -> None:
+        """The iteration that this is there for has been left: its task waits for the end as others do."""
+        if self._iteration:
+            self.owner = None
 
     def check_sound(self, doing: str) -> None:
         """Raise when the transaction has ended by itself, or is there for an iteration alone."""
