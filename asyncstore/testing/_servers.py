@@ -170,12 +170,14 @@ class TemporaryServer:
         self._launch(self._program.find())
 
     def pause(self) -> None:
-        """Stop it where it stands (SIGSTOP): the kernel still accepts connections for it, and nothing answers."""
+        """Stop it and its children where they stand (SIGSTOP): the kernel accepts connections, and nothing answers."""
+        _signal_children(self.pid, signal.SIGSTOP)
         self._running().send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
         """Let it go on after `pause`."""
         self._running().send_signal(signal.SIGCONT)
+        _signal_children(self.pid, signal.SIGCONT)
 
     def output(self) -> str:
         """What it has printed so far, on both streams; empty after the stop."""
@@ -251,13 +253,13 @@ class TemporaryServer:
         if process is None:
             return
         if with_signal is signal.SIGKILL:
-            _kill_children(process.pid)
+            _signal_children(process.pid, signal.SIGKILL)
         process.send_signal(with_signal)
         process.send_signal(signal.SIGCONT)  # a paused one would not see SIGTERM
         try:
             process.wait(STOP_TIMEOUT)
         except subprocess.TimeoutExpired:
-            _kill_children(process.pid)
+            _signal_children(process.pid, signal.SIGKILL)
             process.kill()
             process.wait()
 
@@ -270,15 +272,15 @@ class TemporaryServer:
             folder.cleanup()
 
 
-def _kill_children(pid: int) -> None:
-    """End the children of a process: those of PostgreSQL are sessions of their own, and outlive it for a while."""
+def _signal_children(pid: int, number: signal.Signals) -> None:
+    """Send a signal to the children of a process: those of PostgreSQL are sessions of their own, and outlive it."""
     try:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     except OSError:
         return  # not Linux, or it has ended
     for child in children:
         try:
-            os.kill(int(child), signal.SIGKILL)
+            os.kill(int(child), number)
         except ProcessLookupError:
             continue
 

@@ -40,8 +40,10 @@ _KINDS: dict[str, type[errors.Error]] = {
     "P0": errors.DatabaseError,
     "XX": errors.InternalError,
 }
-# asyncpg shows the value that it could not encode, which may be secret: only the place and the reason are passed on.
+# asyncpg shows the value that it could not encode, which may be secret: only the place and the reason are passed on,
+# without what the reason quotes.
 _ARGUMENT = re.compile(r"invalid input .*?argument (?P<place>\$\d+).*\((?P<reason>.*)\)\Z", re.DOTALL)
+_QUOTED = re.compile(r"'.*'(?! object)", re.DOTALL)
 
 
 def is_stale(exc: Exception) -> bool:
@@ -56,16 +58,17 @@ def is_stale(exc: Exception) -> bool:
 
 def translate(exc: Exception, *, doing: str, of: str) -> Exception:
     """Return our error for what asyncpg raised; `exc` itself when it is no error of a database."""
+    argument = _ARGUMENT.match(str(exc)) if isinstance(exc, asyncpg.DataError | asyncpg.InterfaceError) else None
+    if argument is not None:
+        return errors.DataError(
+            f"parameter {argument['place']}: {_QUOTED.sub('...', argument['reason'])}", doing=doing, of=of
+        )
     if isinstance(exc, asyncpg.PostgresError):
         code = exc.sqlstate or ""
         kind = _KINDS.get(code) or _KINDS.get(code[:2], errors.OperationalError)
         return kind(_text(exc), doing=doing, of=of, sqlstate=code or None)
     if isinstance(exc, OSError | EOFError):
         return errors.ConnectionLost(str(exc) or type(exc).__name__, doing=doing, of=of)
-    if isinstance(exc, asyncpg.DataError | asyncpg.exceptions._base.DataError):  # noqa: SLF001 - its only home
-        match = _ARGUMENT.search(str(exc))
-        text = f"parameter {match['place']}: {match['reason']}" if match else "a parameter does not fit its column"
-        return errors.DataError(text, doing=doing, of=of)
     if isinstance(exc, asyncpg.InterfaceError):
         text = str(exc)
         if "closed" in text:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Coroutine
 from typing import Any, Literal
 
@@ -122,4 +123,5 @@ class Stream:
         """Give the portal up. Idempotent. The end of the transaction does it, too."""
         cursor, self._cursor, self.open = self._cursor, None, False
         if cursor is not None and connection.raw.is_in_transaction():
-            await connection.raw.execute(f'CLOSE "{cursor._portal_name}"')  # noqa: SLF001 - asyncpg has no other way
+            with contextlib.suppress(asyncpg.InFailedSQLTransactionError):  # whose end closes it
+                await connection.raw.execute(f'CLOSE "{cursor._portal_name}"')  # noqa: SLF001 - asyncpg has no other way
