@@ -22,6 +22,7 @@ from asyncstore.pool import Pool, Usage
 
 if TYPE_CHECKING:
     from asyncstore.dbi._iteration import Rows
+    from asyncstore.dbi._listen import Listener
     from asyncstore.dbi._transaction import Transaction
 
 __all__ = ("Connection", "check_lock_timeout", "check_statement", "connect")
@@ -194,6 +195,22 @@ class Connection:
         options.check()
         self._dialect.check(options)
         return Transaction(self, options)
+
+    def listen(self, *channels: str, max_pending: int = 10_000) -> Listener:
+        """Return what somebody sends to `channels` as an async iterator, inside its ``async with``; see `Listener`.
+
+        PostgreSQL's NOTIFY, on this connection, which can go on with statements meanwhile. `max_pending`: notifications
+        that are kept until somebody takes them; with more, the iteration ends with `NotificationsLost`. Raises
+        `NotSupportedError` for other databases.
+        """
+        from asyncstore.dbi._listen import Listener
+
+        if not channels or not all(isinstance(channel, str) and channel for channel in channels):
+            raise ValueError(f"channels are names, and one at least, not {channels!r}")
+        if not isinstance(max_pending, int) or max_pending < 1:
+            raise ValueError(f"max_pending is a positive int, not {max_pending!r}")
+        self.traces = True
+        return Listener(self, channels, max_pending)
 
     # Any: the outcome is the operation's.
     def _call(

@@ -10,8 +10,8 @@ from asyncstore import errors as root
 
 __all__ = (
     "Closed", "ConnectionLost", "DataError", "DatabaseError", "Deadlock", "Error", "IntegrityError", "InterfaceError",
-    "InternalError", "Locked", "Misuse", "NotSupportedError", "OperationalError", "PoolFull", "PoolTimeout",
-    "ProgrammingError", "QueryTimeout", "SerializationFailure", "Warning",
+    "InternalError", "Locked", "Misuse", "NotSupportedError", "NotificationsLost", "OperationalError", "PoolFull",
+    "PoolTimeout", "ProgrammingError", "QueryTimeout", "SerializationFailure", "Warning",
 )  # fmt: skip
 
 
@@ -92,6 +92,10 @@ class QueryTimeout(OperationalError, TimeoutError):
 
 class Locked(OperationalError, root.Busy):
     """Somebody else held a lock for longer than `lock_timeout`."""
+
+
+class NotificationsLost(OperationalError):
+    """More notifications came than `max_pending`: what has changed meanwhile has to be looked up."""
 
 
 class PoolTimeout(OperationalError, TimeoutError, root.Busy):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Literal
 
 import asyncpg
 
 from asyncstore.dbi import errors
 from asyncstore.dbi._async_session import AsyncSession
+from asyncstore.dbi._listen import Notification
 from asyncstore.dbi._request import Request
 from asyncstore.dbi._rows import Row
 from asyncstore.dbi._session import Apply, Dialect, Options
@@ -30,6 +31,7 @@ class PostgreSQLSession(AsyncSession):
     def __init__(self, dialect: Dialect, title: str, raw: asyncpg.Connection[Any], cached_statements: int) -> None:
         self.raw = raw
         self._inside = False  # a transaction of the caller's was begun and has not been ended
+        self._hears: dict[tuple[str, Callable[[Notification], None]], Callable[..., None]] = {}
         super().__init__(dialect, title, Statements(raw, cached_statements))
 
     @property
@@ -71,6 +73,29 @@ class PostgreSQLSession(AsyncSession):
             await connection.raw.execute(_RESET)
 
         return reset
+
+    def listen(self, channels: tuple[str, ...], heard: Callable[[Notification], None]) -> Apply:
+        def hear(_: object, pid: int, channel: str, payload: object) -> None:
+            heard(Notification(channel, str(payload), pid))
+
+        async def listen(connection: Statements) -> None:
+            for channel in channels:
+                self._hears[channel, heard] = hear
+                await connection.raw.add_listener(channel, hear)
+
+        return listen
+
+    def unlisten(self, channels: tuple[str, ...], heard: Callable[[Notification], None]) -> Apply:
+        async def unlisten(connection: Statements) -> None:
+            for channel in channels:
+                hear = self._hears.pop((channel, heard), None)
+                if hear is not None:
+                    await connection.raw.remove_listener(channel, hear)
+
+        return unlisten
+
+    def on_loss(self, lost: Callable[[], None]) -> None:
+        self.raw.add_termination_listener(lambda _: lost())
 
     def translate(self, exc: Exception, request: Request) -> BaseException:
         return translate(exc, doing=request.doing, of=request.title)
