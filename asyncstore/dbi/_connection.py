@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from asyncstore.dbi._iteration import Rows
     from asyncstore.dbi._listen import Listener
     from asyncstore.dbi._transaction import Transaction
+    from asyncstore.dbi.sqlite._extras import SQLiteExtras
 
 __all__ = ("Connection", "check_lock_timeout", "check_statement", "connect")
 
@@ -211,6 +212,16 @@ class Connection:
             raise ValueError(f"max_pending is a positive int, not {max_pending!r}")
         self.traces = True
         return Listener(self, channels, max_pending)
+
+    @property
+    def sqlite(self) -> SQLiteExtras:
+        """What only SQLite has; `NotSupportedError` for other databases."""
+        if self._dialect.kind != "sqlite":
+            raise errors.NotSupportedError("it is no SQLite", doing="use", of=self.title)
+        from asyncstore.dbi.sqlite._extras import SQLiteExtras
+
+        self.traces = True
+        return SQLiteExtras(self)
 
     # Any: the outcome is the operation's.
     def _call(

@@ -16,6 +16,7 @@ Nothing waits for a lock in here: what meets one comes back undone and is asked 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from typing import Literal
 
 from asyncstore.dbi import errors
@@ -38,6 +39,7 @@ class Engine:
 
     def __init__(self, settings: Settings, *, read_only: bool = False) -> None:
         self.title = settings.title
+        self.settings = settings
         self.inside = False  # a transaction of the caller's is open
         self.ended = ""  # why SQLite has undone that transaction by itself
         self.commits = 0  # of groups
@@ -45,6 +47,8 @@ class Engine:
         self.reader = read_only
         self.read_only = False  # the caller's transaction is, until its end
         self._current: Request | None = None
+        self._interrupted: Request | None = None
+        self._progress: Callable[[], object] | None = None
         try:
             self.connection = settings.connect(read_only=read_only)
         except sqlite3.Error as exc:
@@ -54,7 +58,22 @@ class Engine:
     def _look(self) -> bool:
         """Tell SQLite whether to stop what it does; called by it every few thousand steps."""
         request = self._current
-        return request is not None and request.stopped
+        if request is None:
+            return False
+        return request.stopped or request is self._interrupted or bool(self._progress is not None and self._progress())
+
+    def check(self) -> None:
+        """Raise when what is being carried out is to be stopped; called on the worker."""
+        if self._current is not None and self._look():
+            raise self._current.timed_out()
+
+    def set_progress(self, called: Callable[[], object] | None) -> None:
+        """Have `called` every few thousand steps."""
+        self._progress = called
+
+    def interrupt(self) -> None:
+        """Stop what is being carried out; called on the loop's thread."""
+        self._interrupted = self._current
 
     def stop(self, request: Request) -> None:
         """Nothing to do: `_look` sees that it was abandoned."""
