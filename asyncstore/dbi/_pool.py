@@ -16,7 +16,7 @@ from asyncstore.dbi import errors
 from asyncstore.dbi._connection import Connection, check_lock_timeout, check_statement
 from asyncstore.dbi._lent import Lent, caller
 from asyncstore.dbi._pool_book import Limits
-from asyncstore.dbi._pool_keeper import Keeper, Lendable, Terms
+from asyncstore.dbi._pool_keeper import Keeper, Lendable, Setup, Terms
 from asyncstore.dbi._rows import Result, Row
 from asyncstore.dbi._session import Isolation, Mode, Options, Parameters
 from asyncstore.dbi._url import Database, Lanes, database_of
@@ -63,6 +63,9 @@ class Pool:
     `max_lifetime` seconds is replaced (None: never). One that was at rest for `check_after` seconds is looked at before
     it is lent, as are all when one was lost. `workers` carry blocking calls (default: the process-wide ones).
 
+    `setup` is awaited with each connection that is opened, before anybody gets it: for functions, settings, temporary
+    tables. What it does to the session stays; one that cannot be set up is closed, and who waits for it is told why.
+
     On SQLite, statements by themselves share connections: one that writes, so that concurrent writes share commits, and
     up to ``max_size - 1`` that read. `acquire` opens others.
 
@@ -81,6 +84,7 @@ class Pool:
         check_after: float = 1.0,
         max_waiting: int = 10_000,
         lock_timeout: float = 5.0,
+        setup: Setup | None = None,
         workers: Workers | None = None,
         **options: Any,  # Any: each database has its own
     ) -> None:
@@ -100,7 +104,7 @@ class Pool:
         self._limits = Limits(least, max_size, max_idle or UNLIMITED, max_lifetime or UNLIMITED)
         if not self._database.remote:
             check_after = UNLIMITED
-        self._terms = Terms(acquire_timeout, check_after, max_waiting, lock_timeout)
+        self._terms = Terms(acquire_timeout, check_after, max_waiting, lock_timeout, setup)
         self._workers = workers
         self._opened: Keeper | None = None
         self._lanes: Lanes | None = None
@@ -136,7 +140,10 @@ class Pool:
             await self._opened.start()
             if self._database.shared:
                 self._lanes = await self._database.lanes(
-                    size=self._limits.max_size, lock_timeout=self._terms.lock_timeout, workers=self._workers
+                    size=self._limits.max_size,
+                    lock_timeout=self._terms.lock_timeout,
+                    workers=self._workers,
+                    make=self._opened.connection,
                 )
         except BaseException:
             self._opened.abort()

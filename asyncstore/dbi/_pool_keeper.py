@@ -7,7 +7,7 @@ import logging
 import random
 import time
 import weakref
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +15,11 @@ from asyncstore.dbi import errors
 from asyncstore.dbi._connection import Connection
 from asyncstore.dbi._pool_book import Actions, Book, Limits, Slot
 from asyncstore.dbi._request import Request, Sort
+from asyncstore.dbi._session import Session
 from asyncstore.dbi._url import Database
 from asyncstore.pool import Pool, heeded
 
-__all__ = ("Keeper", "Terms")
+__all__ = ("Keeper", "Lendable", "Setup", "Terms")
 
 TICK = 1.0  # seconds between two looks at what is too old or missing: arbitrary
 JITTER = 0.1  # of a lifetime, by which those of one pool differ so that they do not end together
@@ -29,6 +30,7 @@ HOLDERS = 3  # that a message about a pool in use names
 log = logging.getLogger("asyncstore.dbi")
 
 Lendable = Slot[Connection]
+Setup = Callable[[Connection], Awaitable[object]]
 Waiter = asyncio.Future[Lendable]
 
 
@@ -40,6 +42,7 @@ class Terms:
     check_after: float  # of rest, after which a connection is looked at before it is lent
     max_waiting: int
     lock_timeout: float
+    setup: Setup | None
 
 
 class Keeper:
@@ -199,6 +202,9 @@ class Keeper:
         if reset is None:
             return False
         await connection.submit(Request(connection.usage, connection.title, "reset", Sort.ALONE, reset))
+        if self._terms.setup is not None:
+            await self._terms.setup(slot.connection)
+            slot.connection.traces = False
         return True
 
     def leak(self, slot: Lendable) -> None:
@@ -238,6 +244,7 @@ class Keeper:
     async def _open(self) -> None:
         try:
             session = await self._database.connect(lock_timeout=self._terms.lock_timeout, workers=self._workers)
+            connection = await self.connection(session)
         except asyncio.CancelledError:
             self._perform(self.book.open_failed())
             raise
@@ -248,8 +255,20 @@ class Keeper:
         self.opened += 1
         now = time.monotonic()
         lifetime = self.book.limits.max_lifetime * (1 - JITTER * random.random())  # noqa: S311 - no secret
-        slot = Slot(Connection(session, self._terms.lock_timeout), now + lifetime, now)
+        slot = Slot(connection, now + lifetime, now)
         self._perform(self.book.opened(slot, now))
+
+    async def connection(self, session: Session) -> Connection:
+        """Return a connection on `session`, set up as the pool was told. Raises what that raises."""
+        connection = Connection(session, self._terms.lock_timeout)
+        if self._terms.setup is not None:
+            try:
+                await self._terms.setup(connection)
+            except BaseException:
+                connection.abort()
+                raise
+            connection.traces = False  # these are to stay
+        return connection
 
     def _tell(self, exc: Exception) -> None:
         while self.book.waiting:

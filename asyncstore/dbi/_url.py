@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
@@ -14,7 +15,7 @@ from asyncstore.pool import Pool
 if TYPE_CHECKING:
     from asyncstore.dbi._connection import Connection
 
-__all__ = ("Database", "Lanes", "Location", "database_of")
+__all__ = ("Database", "Lanes", "Location", "Make", "database_of")
 
 _PACKAGES = {
     "sqlite": "asyncstore.dbi.sqlite",
@@ -38,8 +39,11 @@ class Database(Protocol):
     async def connect(self, *, lock_timeout: float, workers: Pool | None) -> Session:
         """Open a connection. Raises `OperationalError` and its like. A cancel leaves none open."""
 
-    async def lanes(self, *, size: int, lock_timeout: float, workers: Pool | None) -> Lanes:
-        """Open what the tasks of a pool share, up to `size` connections. Where `shared`."""
+    async def lanes(self, *, size: int, lock_timeout: float, workers: Pool | None, make: Make) -> Lanes:
+        """Open what the tasks of a pool share, up to `size` connections that `make` makes. Where `shared`."""
+
+
+Make = Callable[[Session], Awaitable["Connection"]]
 
 
 class Lanes(Protocol):

@@ -116,6 +116,26 @@ async def test_what_a_statement_leaves_in_a_session_is_taken_back(fake):
         assert fake.connections[0].log == ["SET x = 1", "reset", "q", "plain", "q"]
 
 
+async def test_each_connection_is_set_up_before_anybody_gets_it_and_again_when_it_was_cleaned(fake):
+    async def setup(db):
+        await db.execute("SET ours")
+
+    async with dbi.Pool(fake, max_size=1, setup=setup) as pool:
+        await pool.fetch_value("q")
+        await pool.execute("SET theirs")
+        await pool.fetch_value("q")
+        assert fake.connections[0].log == ["SET ours", "q", "SET theirs", "reset", "SET ours", "q"]
+
+
+async def test_a_connection_that_cannot_be_set_up_is_closed_and_who_waits_is_told(fake):
+    async def setup(db):
+        await db.execute("fail")
+
+    with pytest.raises(dbi.errors.ProgrammingError, match="refused"):
+        await dbi.Pool(fake, setup=setup)
+    assert fake.alive == []
+
+
 async def test_a_connection_given_back_refuses_its_former_holder(fake):
     async with dbi.Pool(fake) as pool:
         db = await pool.acquire()

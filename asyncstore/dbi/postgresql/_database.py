@@ -17,7 +17,7 @@ import asyncpg
 from asyncstore.dbi import errors
 from asyncstore.dbi._marked import MarkedDialect
 from asyncstore.dbi._statement import Style, Syntax
-from asyncstore.dbi._url import Lanes, Location
+from asyncstore.dbi._url import Lanes, Location, Make
 from asyncstore.dbi._values import Adapter
 from asyncstore.dbi.postgresql import _operations
 from asyncstore.dbi.postgresql._errors import translate
@@ -124,7 +124,7 @@ class PostgreSQLDatabase:
             raise
         return PostgreSQLSession(self.dialect, self.title, raw, settings.cached_statements)
 
-    async def lanes(self, *, size: int, lock_timeout: float, workers: Pool | None) -> Lanes:
+    async def lanes(self, *, size: int, lock_timeout: float, workers: Pool | None, make: Make) -> Lanes:
         raise NotImplementedError("its connections are not shared")
 
 

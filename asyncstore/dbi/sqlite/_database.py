@@ -6,7 +6,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from asyncstore.dbi._lane_session import LaneSession, open_lane
-from asyncstore.dbi._url import Location
+from asyncstore.dbi._session import Dialect
+from asyncstore.dbi._url import Location, Make
 from asyncstore.dbi.sqlite._dialect import SQLiteDialect
 from asyncstore.dbi.sqlite._engine import Engine
 from asyncstore.dbi.sqlite._settings import MEMORY, Settings
@@ -27,7 +28,7 @@ class SQLiteDatabase:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.title = settings.title
-        self.dialect = SQLiteDialect()
+        self.dialect: Dialect = SQLiteDialect()
 
     async def connect(
         self, *, lock_timeout: float, workers: Pool | None, read_only: bool = False
@@ -35,12 +36,12 @@ class SQLiteDatabase:
         make = partial(Engine, self.settings, read_only=read_only)
         return await open_lane(make, self.dialect, self.title, lock_timeout=lock_timeout, workers=workers)
 
-    async def lanes(self, *, size: int, lock_timeout: float, workers: Pool | None) -> SQLiteLanes:
+    async def lanes(self, *, size: int, lock_timeout: float, workers: Pool | None, make: Make) -> SQLiteLanes:
         from asyncstore.dbi.sqlite._lanes import SQLiteLanes
 
         if self.settings.in_memory:
             self.settings = self.settings.shared()
-        lanes = SQLiteLanes(self, size=size, lock_timeout=lock_timeout, workers=workers)
+        lanes = SQLiteLanes(self, size=size, lock_timeout=lock_timeout, workers=workers, make=make)
         await lanes.open()
         return lanes
 

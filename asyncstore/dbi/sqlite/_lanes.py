@@ -15,6 +15,7 @@ from asyncstore.dbi._lane_session import LaneSession
 from asyncstore.dbi._request import Sort
 from asyncstore.dbi._session import Options
 from asyncstore.dbi._sql import sort_of
+from asyncstore.dbi._url import Make
 from asyncstore.dbi.sqlite._database import SQLiteDatabase
 from asyncstore.dbi.sqlite._engine import Engine
 from asyncstore.pool import Pool, heeded
@@ -32,12 +33,15 @@ class _Reader(NamedTuple):
 class SQLiteLanes:
     """The shared connections of a pool."""
 
-    def __init__(self, database: SQLiteDatabase, *, size: int, lock_timeout: float, workers: Pool | None) -> None:
+    def __init__(
+        self, database: SQLiteDatabase, *, size: int, lock_timeout: float, workers: Pool | None, make: Make
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._database = database
         self._most = size - 1 if database.settings.readers_help else 0
         self._lock_timeout = lock_timeout
         self._workers = workers
+        self._make = make
         self._writer: Connection | None = None
         self._readers: list[_Reader] = []
         self._growing: asyncio.Task[None] | None = None
@@ -56,7 +60,7 @@ class SQLiteLanes:
         session = await self._database.connect(
             lock_timeout=self._lock_timeout, workers=self._workers, read_only=read_only
         )
-        return _Reader(Connection(session, self._lock_timeout), session)
+        return _Reader(await self._make(session), session)
 
     async def _grow(self) -> None:
         self._readers.append(await self._open_one(read_only=True))

@@ -125,6 +125,18 @@ async def test_an_acquired_connection_sees_the_same_database(pool):
     assert pool.statistics().idle == 0, "one whose settings were changed is closed"
 
 
+async def test_all_connections_are_set_up(url):
+    async def setup(db):
+        await db.sqlite.create_function("twice", 1, lambda value: 2 * value)
+
+    async with dbi.Pool(url, setup=setup) as pool:
+        await pool.execute("CREATE TABLE t (v)")
+        await pool.execute("INSERT INTO t VALUES (twice(21))")
+        assert await pool.fetch_value("SELECT twice(v) FROM t") == 84
+        async with pool.acquire() as db:
+            assert await db.fetch_value("SELECT twice(2)") == 4
+
+
 async def test_two_pools_in_memory_are_two_databases():
     async with dbi.Pool("sqlite://") as one, dbi.Pool("sqlite://") as other:
         await one.execute("CREATE TABLE t (v)")
