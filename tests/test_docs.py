@@ -21,7 +21,9 @@ from types import ModuleType
 import pytest
 
 import asyncstore
+from asyncstore import testing
 from tests.conftest import need
+from tests.services import require_server
 
 TOP = Path(__file__).parent.parent
 PACKAGE = Path(asyncstore.__file__).parent
@@ -103,6 +105,9 @@ def test_the_examples_of_a_page_run(page, tmp_path, monkeypatch):
     for word, module in NEEDS.items():
         if re.search(rf"\bimport\b.*\b{word}\b|\bfrom {word}\b", programs):
             need(module, page)
+    for name in ("POSTGRESQL", "MARIADB"):
+        if name in programs:
+            require_server(getattr(testing, name))
     monkeypatch.chdir(tmp_path)
     run_page(page, text)
 

@@ -7,11 +7,12 @@ import os
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, BinaryIO, Concatenate, Literal, ParamSpec, TypeVar, overload
+from typing import Any, BinaryIO, Concatenate, Literal, ParamSpec, TypeVar, overload
 
 from asyncstore._opening import Opening
 from asyncstore.bdb import errors
 from asyncstore.bdb._atomic import ATOMIC, View
+from asyncstore.bdb._callbacks import Comparison
 from asyncstore.bdb._catalogue import open_database, title_of
 from asyncstore.bdb._core import Core
 from asyncstore.bdb._database import Database
@@ -21,6 +22,7 @@ from asyncstore.bdb._library import db
 from asyncstore.bdb._numbered import Heap, Queue, RecordDatabase
 from asyncstore.bdb._prepared import Prepared, recover_prepared
 from asyncstore.bdb._records import check_file, check_name
+from asyncstore.bdb._rep_settings import Replication
 from asyncstore.bdb._request import Request
 from asyncstore.bdb._session import Session
 from asyncstore.bdb._settings import (
@@ -39,13 +41,8 @@ from asyncstore.bdb._stat import EnvironmentStat, Statistics, environment_stat
 from asyncstore.bdb._transaction import ATTEMPTS, ISOLATION_FLAGS, Isolation, Transaction, run_transaction
 from asyncstore.bdb.maintenance._backup import BackupResult, back_up, update_backup
 from asyncstore.bdb.maintenance._load import Loaded, load
-from asyncstore.bdb.maintenance._progress import stepwise
+from asyncstore.bdb.maintenance._progress import ProgressCallback, stepwise
 from asyncstore.pool import Pool, default_pool
-
-if TYPE_CHECKING:
-    from asyncstore.bdb._callbacks import Comparison
-    from asyncstore.bdb._rep_settings import Replication
-    from asyncstore.bdb.maintenance._progress import ProgressCallback
 
 __all__ = ("Environment", "open")
 

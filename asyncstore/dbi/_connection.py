@@ -18,7 +18,7 @@ from asyncstore.dbi._rows import Result, Row
 from asyncstore.dbi._session import Dialect, Isolation, Mode, Options, Parameters, Session
 from asyncstore.dbi._sql import first_word
 from asyncstore.dbi._url import Database, database_of
-from asyncstore.pool import Pool, Usage
+from asyncstore.pool import Pool as Workers, Usage
 
 if TYPE_CHECKING:
     from asyncstore.dbi._iteration import Rows
@@ -36,7 +36,7 @@ def connect(
     url: str | Database,
     *,
     lock_timeout: float = 5.0,
-    pool: Pool | None = None,
+    workers: Workers | None = None,
     **options: Any,  # Any: each database has its own
 ) -> Opening[Connection]:
     """Open a database: ``db = await connect(url)``, or ``async with connect(url) as db``.
@@ -44,7 +44,7 @@ def connect(
     `url`: ``sqlite:///notes.db`` (four slashes before an absolute path), ``sqlite://`` for one in memory,
     ``postgresql://user:password@host:5432/name``, ``mysql://user:password@host:3306/name``, ``duckdb:///file``.
     `lock_timeout`: seconds that a statement waits for what somebody else has locked, and a task for another's
-    transaction. `pool`: workers that carry blocking calls (default: the process-wide ones).
+    transaction. `workers` carry blocking calls (default: the process-wide ones).
 
     `options` are the database's own, here or in the URL's query; see its page.
 
@@ -55,7 +55,7 @@ def connect(
     check_lock_timeout(lock_timeout)
 
     async def make() -> Connection:
-        return Connection(await database.connect(lock_timeout=lock_timeout, workers=pool), lock_timeout)
+        return Connection(await database.connect(lock_timeout=lock_timeout, workers=workers), lock_timeout)
 
     return Opening(make)
 

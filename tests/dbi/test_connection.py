@@ -304,7 +304,7 @@ async def test_a_dropped_connection_warns_and_lets_go_of_the_file(url):
 
 async def test_a_pool_that_is_closed_first_ends_requests_with_a_clear_error(url):
     pool = Pool(max_workers=1)
-    db = await dbi.connect(url, pool=pool)
+    db = await dbi.connect(url, workers=pool)
     await pool.aclose()
     with pytest.raises(dbi.errors.Closed, match="pool"):
         await db.execute("SELECT 1")
